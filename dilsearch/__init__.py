@@ -1,0 +1,93 @@
+"""Find a network's dilation rates by gradient descent, convert them under the gap bound, retrain.
+
+The names below are the library's face. Each is imported from its own module when it is first
+used, so that ``import dilsearch`` and all that needs no tensors work without importing torch.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dilsearch.geometry.field import Field, join
+    from dilsearch.geometry.gaps import max_rate
+    from dilsearch.geometry.graph import FieldGraph
+    from dilsearch.geometry.project import project
+    from dilsearch.models import build_model
+    from dilsearch.ops import fractional_conv2d
+    from dilsearch.plan import DilationPlan
+    from dilsearch.sites import PerBranch, PerSite
+    from dilsearch.space import SearchSpace
+    from dilsearch.surgery import (
+        clamp_rates,
+        discretize,
+        load,
+        rate_parameters,
+        read_plan,
+        relax,
+        save,
+    )
+    from dilsearch.tracing import trace_graph
+
+try:
+    __version__ = version("dilsearch")
+except PackageNotFoundError:  # run from a source folder that was never installed
+    __version__ = "0+uninstalled"
+
+__all__ = [
+    "DilationPlan",
+    "Field",
+    "FieldGraph",
+    "PerBranch",
+    "PerSite",
+    "SearchSpace",
+    "__version__",
+    "build_model",
+    "clamp_rates",
+    "discretize",
+    "fractional_conv2d",
+    "join",
+    "load",
+    "max_rate",
+    "project",
+    "rate_parameters",
+    "read_plan",
+    "relax",
+    "save",
+    "trace_graph",
+]
+
+_HOMES = {
+    "DilationPlan": "dilsearch.plan",
+    "Field": "dilsearch.geometry.field",
+    "FieldGraph": "dilsearch.geometry.graph",
+    "PerBranch": "dilsearch.sites",
+    "PerSite": "dilsearch.sites",
+    "SearchSpace": "dilsearch.space",
+    "build_model": "dilsearch.models",
+    "clamp_rates": "dilsearch.surgery",
+    "discretize": "dilsearch.surgery",
+    "fractional_conv2d": "dilsearch.ops",
+    "join": "dilsearch.geometry.field",
+    "load": "dilsearch.surgery",
+    "max_rate": "dilsearch.geometry.gaps",
+    "project": "dilsearch.geometry.project",
+    "rate_parameters": "dilsearch.surgery",
+    "read_plan": "dilsearch.surgery",
+    "relax": "dilsearch.surgery",
+    "save": "dilsearch.surgery",
+    "trace_graph": "dilsearch.tracing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module, once (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dilsearch' has no attribute '{name}'")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,6 @@
+"""``python -m dilsearch``."""
+
+from dilsearch.cli import main
+
+if __name__ == "__main__":
+    main()

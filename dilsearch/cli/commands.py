@@ -1,0 +1,197 @@
+"""The commands. Each checks what it was given and hands over to the pipeline or the report."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="dilsearch",
+    help="Find a network's dilation rates by gradient descent.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+SpaceName = Annotated[
+    str, typer.Argument(metavar="SPACE", help="A space by name, or the path of a TOML file.")
+]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Folder of the data set, where one is needed.")
+]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", help="Run folder to write; default runs/SPACE-seedN.")
+]
+ProfileOption = Annotated[
+    str | None, typer.Option("--profile", help="Profile of the space, such as smoke or full.")
+]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of weights and data order.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:INDEX or mps.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in data.size_px=128."),
+]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Go on with the run in the folder, if there is one.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="Show nothing but errors.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Run the stage again although it is finished.")
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import dilsearch
+
+        print(f"dilsearch {dilsearch.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    space: SpaceName,
+    data: DataOption = None,
+    out: OutOption = None,
+    profile: ProfileOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    overrides: SetOption = None,
+    resume: ResumeOption = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Search, convert, retrain, train the control, evaluate and report."""
+    from dilsearch.cli.session import Session, all_stages
+
+    session = Session.start(
+        "run", space, data, out, profile, seed, device, overrides or [], resume, quiet
+    )
+    session.execute(all_stages(session.space))
+    session.finish(as_json=as_json)
+
+
+@app.command()
+def search(
+    space: SpaceName,
+    data: DataOption = None,
+    out: OutOption = None,
+    profile: ProfileOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    overrides: SetOption = None,
+    resume: ResumeOption = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train weights and rates together; writes plan.float.json."""
+    from dilsearch.cli.session import Session
+
+    session = Session.start(
+        "search", space, data, out, profile, seed, device, overrides or [], resume, quiet
+    )
+    session.execute(["search"])
+    session.finish(as_json=as_json, report=False)
+
+
+@app.command()
+def convert(
+    folder: RunPath,
+    force: ForceOption = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Round the rates of a search under the gap bound; writes plan.json."""
+    _stage(folder, ["convert"], None, "cpu", force, quiet, as_json)
+
+
+@app.command()
+def retrain(
+    folder: RunPath,
+    data: DataOption = None,
+    device: DeviceOption = "auto",
+    control: Annotated[
+        bool, typer.Option("--control", help="Train the control instead: every rate 1.")
+    ] = False,
+    force: ForceOption = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the network with the rates of plan.json from scratch."""
+    stage = "control" if control else "retrain"
+    _stage(folder, [stage], data, device, force, quiet, as_json)
+
+
+@app.command()
+def evaluate(
+    folder: RunPath,
+    data: DataOption = None,
+    device: DeviceOption = "auto",
+    force: ForceOption = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Score the networks of a run on the validation set."""
+    _stage(folder, ["evaluate"], data, device, force, quiet, as_json)
+
+
+@app.command()
+def report(
+    folder: RunPath,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write figures and report.html from the files of a run."""
+    from dilsearch.cli.output import show_result
+    from dilsearch.progress import Reporter
+    from dilsearch.report import write_report
+
+    page = write_report(folder)
+    show_result(folder, page, Reporter(quiet=quiet), as_json=as_json)
+
+
+@app.command()
+def spaces(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[SPACE]", help="Show this space in full.")
+    ] = None,
+    profile: ProfileOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the search spaces, or show one with every key explained."""
+    from dilsearch.cli.output import show_space, show_spaces
+
+    if name is None:
+        show_spaces(as_json=as_json)
+    else:
+        show_space(name, profile, overrides or [], as_json=as_json)
+
+
+def _stage(
+    folder: Path,
+    stages: list[str],
+    data: Path | None,
+    device: str,
+    force: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    from dilsearch.cli.session import Session
+
+    session = Session.open(folder, data, device, quiet)
+    session.execute(stages, force=force)
+    session.finish(as_json=as_json, report=False)

@@ -1,0 +1,113 @@
+"""What commands print: tables for people, JSON for programs. Nothing here imports torch."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dilsearch.progress import Reporter
+from dilsearch.report.tables import RunData, metrics_table, plan_table, read_run
+from dilsearch.report.verdict import verdict
+from dilsearch.space import SearchSpace, list_spaces
+
+_NETWORK_TITLES = {
+    "fractional": "searched",
+    "retrain": "retrained",
+    "control": "control",
+}
+
+
+def show_result(folder: Path, page: Path | None, reporter: Reporter, *, as_json: bool) -> None:
+    """The result of a run: its summary as JSON, or plan, metrics and verdict as tables."""
+    data = read_run(folder)
+    if as_json:
+        print(json.dumps(data.summary, indent=2))
+        return
+    if reporter.console.quiet:
+        return
+    console = Console(highlight=False)
+    if data.plan is not None:
+        console.print(_plan_table(data))
+    if len(metrics := metrics_table(data)):
+        console.print(_metrics_table(metrics))
+    console.print(verdict(data), markup=False)
+    console.print(f"run folder: {folder}", markup=False, soft_wrap=True)
+    if page is not None:
+        console.print(f"report: {page}", markup=False, soft_wrap=True)
+
+
+def show_spaces(*, as_json: bool) -> None:
+    """The shipped spaces, a line each."""
+    entries = list_spaces()
+    if as_json:
+        listed = [
+            {
+                "name": entry.name,
+                "title": entry.title,
+                "profiles": list(entry.profiles),
+                "default_profile": entry.default_profile,
+            }
+            for entry in entries
+        ]
+        print(json.dumps(listed, indent=2))
+        return
+    table = Table(box=SIMPLE_HEAD)
+    for column in ("space", "profiles (default first)", "what it is"):
+        table.add_column(column)
+    for entry in entries:
+        others = [name for name in entry.profiles if name != entry.default_profile]
+        profiles = ", ".join([*([entry.default_profile] if entry.default_profile else []), *others])
+        table.add_row(Text(entry.name, style="bold"), Text(profiles), Text(entry.title))
+    Console(highlight=False).print(table)
+
+
+def show_space(name: str, profile: str | None, overrides: list[str], *, as_json: bool) -> None:
+    """Every key of a resolved space, with its value and meaning."""
+    space = SearchSpace.load(name, profile, overrides)
+    settings = list(space.describe())
+    if as_json:
+        print(json.dumps(space.model_dump(mode="json", exclude_none=True), indent=2))
+        return
+    table = Table(box=SIMPLE_HEAD, title=f"{space.title} (profile {space.profile})")
+    for column in ("key", "value", "meaning"):
+        table.add_column(column)
+    for setting in settings:
+        table.add_row(
+            Text(setting.key, style="bold"), Text(_plain(setting.value)), Text(setting.description)
+        )
+    Console(highlight=False).print(table)
+
+
+def _plan_table(data: RunData) -> Table:
+    table = Table(box=SIMPLE_HEAD, title="plan")
+    frame = plan_table(data).reset_index()
+    for column in frame.columns:
+        table.add_column(str(column).replace("_", " "))
+    for row in frame.itertuples(index=False):
+        kept = bool(getattr(row, "bound_ok", True))
+        table.add_row(*(Text(_plain(value)) for value in row), style=None if kept else "red")
+    return table
+
+
+def _metrics_table(metrics: Any) -> Table:
+    table = Table(box=SIMPLE_HEAD, title="validation")
+    table.add_column("metric")
+    for network in metrics.columns:
+        table.add_column(_NETWORK_TITLES.get(network, network), justify="right")
+    for name, values in metrics.iterrows():
+        table.add_row(str(name).replace("_", " "), *(f"{value:.3f}" for value in values))
+    return table
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, tuple | list):
+        return ", ".join(_plain(item) for item in value)
+    return str(value)

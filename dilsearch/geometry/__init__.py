@@ -1,0 +1,50 @@
+"""Pure arithmetic of fields of view: fields, bounds, coverage, field graphs and projection."""
+
+from dilsearch.geometry.coverage import Coverage
+from dilsearch.geometry.field import Field, join
+from dilsearch.geometry.gaps import hdc_m2, hdc_ok, max_rate
+from dilsearch.geometry.graph import (
+    FieldGraph,
+    FieldRow,
+    Fields,
+    FieldTable,
+    GlobalContext,
+    Join,
+    Node,
+    Resample,
+    Source,
+    Window,
+)
+from dilsearch.geometry.project import (
+    Change,
+    Limits,
+    Policy,
+    Projection,
+    enforce_bounds,
+    project,
+)
+
+__all__ = [
+    "Change",
+    "Coverage",
+    "Field",
+    "FieldGraph",
+    "FieldRow",
+    "FieldTable",
+    "Fields",
+    "GlobalContext",
+    "Join",
+    "Limits",
+    "Node",
+    "Policy",
+    "Projection",
+    "Resample",
+    "Source",
+    "Window",
+    "enforce_bounds",
+    "hdc_m2",
+    "hdc_ok",
+    "join",
+    "max_rate",
+    "project",
+]

@@ -1,0 +1,269 @@
+"""The stages of a run. Each reads the files of those before it and writes its own.
+
+A stage returns what it has to say in ``summary.json``, which the pipeline merges and writes.
+"""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from dilsearch.errors import RunError
+from dilsearch.geometry import FieldTable, Projection, project
+from dilsearch.pipeline.workbench import Workbench
+from dilsearch.plan import DilationPlan
+from dilsearch.scores import counts_table, scores
+from dilsearch.search import build_rate_optimizer, search, search_columns
+from dilsearch.surgery import field_graph, load, read_plan, save
+from dilsearch.surgery.rates import site_granularities, weight_parameters
+from dilsearch.surgery.weights import saved_plan
+from dilsearch.training import Evaluation, build_loss, evaluate, fit, weight_optimizer
+from dilsearch.training.losses import Loss
+
+Summary: TypeAlias = dict[str, Any]
+
+SHOWN_PREDICTIONS = 6
+NETWORK_FILES = {
+    "fractional": "search.safetensors",
+    "retrain": "weights.safetensors",
+    "control": "control.safetensors",
+}
+"""The three networks a run compares, and where their weights lie."""
+
+
+def run_search(bench: Workbench) -> Summary:
+    """Train weights and rates together; writes the trajectory, the float plan and the weights."""
+    space = bench.space
+    model = bench.relaxed_network().to(bench.fabric.device)
+    steps = space.search.steps
+    begin = {"step": 0, "samples": 0, **search_columns(model)}
+    batches = bench.batches("search", steps)
+    checkpoint = bench.checkpoint("search")
+    with bench.reporter.training("search", steps) as watch:
+        history = search(
+            model,
+            batches,
+            fabric=bench.fabric,
+            weight_optimizer=_weight_optimizer(bench, model, weight_parameters(model)),
+            rate_optimizer=build_rate_optimizer(
+                model,
+                name=space.search.rate_optimizer,
+                learning_rate=space.search.rate_learning_rate,
+            ),
+            loss=_loss(bench),
+            schedule=bench.schedule(steps),
+            gap=space.gap.policy,
+            checkpoint=checkpoint,
+            watch=watch,
+        )
+    bench.folder.write_csv("trajectory.csv", pd.DataFrame([*history, begin]).sort_values("step"))
+    bench.folder.write_text("plan.float.json", read_plan(model).to_json())
+    save(model, bench.folder.path(NETWORK_FILES["fractional"]))
+    checkpoint.discard()
+    return {
+        "search": {
+            "steps": steps,
+            "field_px": int(history[-1]["field_px"]),
+            "needed_px": space.needed_px,
+        }
+    }
+
+
+def run_convert(bench: Workbench) -> Summary:
+    """Project the float plan to integers; writes the plan, its changes and its field table."""
+    plan = read_plan_file(bench, "plan.float.json")
+    model = bench.relaxed_network()
+    graph = field_graph(model)
+    assert graph is not None  # the workbench always traces
+    limits = {
+        site: (granularity.lower, granularity.upper)
+        for site, granularity in site_granularities(model).items()
+    }
+    projection = project(plan, graph, bench.space.gap.policy, limits=limits)
+    bench.folder.write_csv("projection.csv", _changes_frame(projection))
+    table = graph.propagate(projection.plan)
+    bench.folder.write_csv("field.csv", field_frame(table))
+    bench.folder.write_text("plan.json", projection.plan.to_json())
+    bench.folder.note_hash("plan", projection.plan.hash)
+    for violation in projection.violations:
+        bench.reporter.say(violation)
+    return {
+        "plan": {
+            "rates": {
+                site: [int(rate) for rate in rates] for site, rates in projection.plan.items()
+            },
+            "field_px": largest_field_px(table),
+            "needed_px": bench.space.needed_px,
+            "bound_ok": table.bound_ok,
+            "holes": graph.coverage(projection.plan).holes,
+        }
+    }
+
+
+def run_retrain(bench: Workbench) -> Summary:
+    """Train the integer network from scratch."""
+    return _train_integer_network(bench, "retrain", read_plan_file(bench, "plan.json"))
+
+
+def run_control(bench: Workbench) -> Summary:
+    """Train the same network with every rate at the control's, on the same budget and data."""
+    plan = read_plan_file(bench, "plan.json")
+    rate = float(bench.space.control.rate)
+    control = plan.replace({site: (rate,) * len(rates) for site, rates in plan.items()})
+    return _train_integer_network(bench, "control", control)
+
+
+def run_evaluate(bench: Workbench) -> Summary:
+    """Score every network of the run on the validation set; writes counts and predictions."""
+    counts: list[tuple[str, str, Any]] = []
+    summary: dict[str, Any] = {}
+    arrays = _shown_samples(bench)
+    for network, file in NETWORK_FILES.items():
+        if not bench.folder.has(file):
+            continue
+        model = _trained_network(bench, network)
+        bench.reporter.say(f"evaluating the {network} network")
+        result = evaluate(
+            model,
+            bench.data.validation,
+            classes=bench.num_classes,
+            fabric=bench.fabric,
+            batch_size=bench.space.train.batch_size,
+            regions=bench.data.regions,
+            keep=SHOWN_PREDICTIONS,
+        )
+        counts += [(network, region, matrix) for region, matrix in result.counts.items()]
+        summary[network] = {"val": validation_scores(result)}
+        arrays[network] = result.predictions.astype(np.int16)
+    if not counts:
+        raise RunError(
+            f"{bench.folder.path()} holds no trained network to evaluate; "
+            "run 'dilsearch search' or 'dilsearch run' first"
+        )
+    bench.folder.write_csv("counts.csv", counts_table(counts))
+    bench.folder.write_with("arrays/predictions.npz", lambda path: _write_arrays(path, arrays))
+    summary["classes"] = [
+        {"name": name, "color": "#{:02x}{:02x}{:02x}".format(*colour)}
+        for name, colour in zip(bench.data.class_names, bench.data.palette.tolist(), strict=True)
+    ]
+    return summary
+
+
+def read_plan_file(bench: Workbench, name: str) -> DilationPlan:
+    """A plan of the run folder.
+
+    Raises:
+        RunError: If the stage that writes it has not run.
+        PlanError: If the file is damaged.
+    """
+    return DilationPlan.from_json(bench.folder.read_text(name), source=str(bench.folder.path(name)))
+
+
+def field_frame(table: FieldTable) -> pd.DataFrame:
+    """The field table as written to ``field.csv``: sizes in px, "47x31" where the axes differ."""
+    return pd.DataFrame(
+        [
+            {
+                "site": row.name,
+                "taps": _axes(row.taps),
+                "rates": " ".join(_axes(branch) for branch in row.rates),
+                "field_in_px": _axes(tuple(field.size_px for field in row.field_in)),
+                "stride_in_px": _axes(tuple(field.stride_px for field in row.field_in)),
+                "bound": row.bound,
+                "bound_ok": row.bound_ok,
+                "field_out_px": _axes(tuple(field.size_px for field in row.field_out)),
+            }
+            for row in table.rows
+        ]
+    )
+
+
+def validation_scores(result: Evaluation) -> dict[str, float | None]:
+    """All metrics of the whole image, and the accuracy of every other region as ``NAME_accuracy``."""
+    values = scores(result.counts["all"])
+    for region, matrix in result.counts.items():
+        if region != "all":
+            values[f"{region}_accuracy"] = scores(matrix)["pixel_accuracy"]
+    return values
+
+
+def largest_field_px(table: FieldTable) -> int:
+    """The larger side of the field behind the last site, in input pixels."""
+    assert table.last_site is not None  # a plan has at least one site
+    return max(field.size_px for field in table.at(table.last_site))
+
+
+def _train_integer_network(bench: Workbench, stage: str, plan: DilationPlan) -> Summary:
+    model = bench.integer_network(plan).to(bench.fabric.device)
+    steps = bench.space.retrain.steps
+    checkpoint = bench.checkpoint(stage)
+    with bench.reporter.training(stage, steps) as watch:
+        history = fit(
+            model,
+            bench.batches("retrain", steps),
+            fabric=bench.fabric,
+            optimizers=(_weight_optimizer(bench, model, list(model.parameters())),),
+            loss=_loss(bench),
+            schedule=bench.schedule(steps),
+            checkpoint=checkpoint,
+            watch=watch,
+        )
+    bench.folder.write_csv(f"{stage}.csv", pd.DataFrame(history))
+    save(model, bench.folder.path(NETWORK_FILES[stage]))
+    checkpoint.discard()
+    graph = field_graph(model)
+    assert graph is not None  # the workbench always traces
+    return {stage: {"steps": steps, "field_px": largest_field_px(graph.propagate(plan))}}
+
+
+def _trained_network(bench: Workbench, network: str) -> nn.Module:
+    path = bench.folder.path(NETWORK_FILES[network])
+    model = bench.relaxed_network()
+    if network != "fractional":
+        model = bench.integer_network(saved_plan(path))
+    return load(model, path)
+
+
+def _weight_optimizer(
+    bench: Workbench, model: nn.Module, weights: list[nn.Parameter]
+) -> torch.optim.Optimizer:
+    train = bench.space.train
+    return weight_optimizer(
+        model,
+        weights,
+        learning_rate=train.learning_rate,
+        momentum=train.momentum,
+        weight_decay=train.weight_decay,
+    )
+
+
+def _loss(bench: Workbench) -> Loss:
+    train = bench.space.train
+    return build_loss(train.loss, ohem_threshold=train.ohem_threshold)
+
+
+def _changes_frame(projection: Projection) -> pd.DataFrame:
+    columns = ["site", "branch", "before", "after", "rule"]
+    rows = [(c.site, c.branch, c.before, c.after, c.rule) for c in projection.changes]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _axes(values: tuple[int, ...]) -> str:
+    return str(values[0]) if len(set(values)) == 1 else "x".join(map(str, values))
+
+
+def _shown_samples(bench: Workbench) -> dict[str, np.ndarray]:
+    data = bench.data
+    count = min(SHOWN_PREDICTIONS, len(data.validation))  # type: ignore[arg-type]
+    samples: list[tuple[Tensor, Tensor]] = [data.validation[index] for index in range(count)]
+    return {
+        "images": data.to_rgb(torch.stack([image for image, _ in samples])),
+        "truth": np.stack([label.numpy() for _, label in samples]).astype(np.int16),
+    }
+
+
+def _write_arrays(path: object, arrays: dict[str, np.ndarray]) -> None:
+    with open(str(path), "wb") as file:  # a path would have ".npz" put behind it
+        np.savez_compressed(file, **arrays)

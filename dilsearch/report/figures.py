@@ -1,0 +1,290 @@
+"""The figures of a run, one function each: frames in, a matplotlib Figure out.
+
+Drawn for a column about 5.4 inches wide, so that the text stays legible on a phone and beside a
+second column alike. Colours are Okabe and Ito's, which colour-blind readers can tell apart, and
+line styles repeat what the colours say. No global state of matplotlib is touched.
+"""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import is_color_like, to_hex, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from dilsearch.report.tables import IGNORE_INDEX, ClassEntry, Predictions
+
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#AA4499", "#6B7280"
+"""Blue, vermilion and green are Okabe and Ito's; the purple is darkened to read on white."""
+
+BRANCH_STYLES = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (PURPLE, ":"))
+CURVES = {
+    "search": ("search", ORANGE, "-"),
+    "retrain": ("retraining", BLUE, "-"),
+    "control": ("control", GREY, "--"),
+}
+PANELS = {"truth": "Ground truth", "fractional": "Fractional"} | {
+    "retrain": "Retrained",
+    "control": "Control",
+}
+"""Titles of what stands beside an image; networks the run has not evaluated are left out."""
+
+_INK, _MUTED, _LINES = "#1A2230", "#566072", "#D8DEE8"
+_WIDTH_IN = 5.4
+
+
+def rates_figure(rates: pd.DataFrame, final: Mapping[str, Sequence[float]]) -> Figure:
+    """Rates over the search steps, one panel per site, one line per branch.
+
+    Args:
+        rates: ``tables.rates_over_time``.
+        final: Site to its integer rates, drawn as dots where the search ends; may be empty.
+    """
+    sites = list(dict.fromkeys(rates["site"]))
+    branches = sorted(set(rates["branch"]))
+    columns = min(len(sites), 2 if len(sites) <= 6 else 3)
+    rows = math.ceil(len(sites) / columns)
+    figure = _figure(rows * min(max(5.4 / rows, 1.05), 2.0) + 0.7)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axes, site in zip(grid.flat, sites, strict=False):
+        _draw_rates(axes, rates[rates["site"] == site], final.get(site, ()))
+        axes.set_title(site, fontsize=8, color=_INK, loc="left", pad=3, parse_math=False)
+    largest = max([rates["rate"].max(), *(rate for site in final.values() for rate in site)])
+    grid[0, 0].set_ylim(0, 1.08 * largest)
+    for axes in grid.flat[len(sites) :]:
+        axes.remove()
+    for column in range(columns):
+        lowest = grid[(len(sites) - 1 - column) // columns, column]
+        lowest.tick_params(labelbottom=True)
+    figure.supxlabel("search step", fontsize=9, color=_INK)
+    figure.supylabel("dilation rate", fontsize=9, color=_INK)
+    if len(branches) > 1 or final:
+        _rates_legend(figure, branches, with_final=bool(final))
+    return figure
+
+
+def field_figure(
+    field: pd.DataFrame, needed_px: int | None, rate_one_px: int | None, rounded_px: int | None
+) -> Figure:
+    """Field over the search steps beside what the task needs and what rate 1 gives, in pixels.
+
+    Args:
+        field: ``tables.field_over_time``.
+        needed_px: The field needed, drawn as a labelled line; None leaves the line out.
+        rate_one_px: The field with every rate 1; None leaves the line out.
+        rounded_px: The integer network's field, drawn as a dot at the end; None leaves it out.
+    """
+    figure = _figure(2.9)
+    axes = _axes(figure)
+    square = field["height_px"].equals(field["width_px"])
+    axes.plot(field["step"], field["height_px"], color=BLUE, lw=1.8, label="height")
+    if not square:
+        axes.plot(field["step"], field["width_px"], color=BLUE, lw=1.8, ls=":", label="width")
+        _small_legend(axes, loc="lower right")
+    levels = [level for level in (needed_px, rate_one_px, rounded_px) if level is not None]
+    top = 1.16 * max([field["height_px"].max(), field["width_px"].max(), *levels])
+    axes.set_ylim(0, top)
+    if needed_px is not None:
+        _level(axes, needed_px, f"needed: {needed_px:,} px", ORANGE, "--", at=0.02)
+    if rate_one_px is not None:
+        name = f"every rate 1: {rate_one_px:,} px"
+        _level(axes, rate_one_px, name, GREY, ":", at=0.98, below=rate_one_px > 0.1 * top)
+    if rounded_px is not None:
+        # Beside the dot, on the side where the needed line does not run through the text.
+        below = needed_px is not None and rounded_px < needed_px < rounded_px + 0.12 * top
+        axes.plot(field["step"].iloc[-1], rounded_px, "o", color=BLUE, ms=6, zorder=4)
+        _name_level(axes, rounded_px, f"rounded: {rounded_px:,} px", BLUE, at=0.98, below=below)
+    _label(axes, "search step", "field of view (px)")
+    return figure
+
+
+def loss_figure(losses: Mapping[str, pd.DataFrame]) -> Figure:
+    """Training loss by step for search, retraining and control: each step faint, its mean strong.
+
+    Args:
+        losses: Stage to a frame with ``step`` and ``loss``.
+    """
+    figure = _figure(2.9)
+    axes = _axes(figure)
+    for stage, (name, color, style) in CURVES.items():
+        if stage not in losses:
+            continue
+        curve = losses[stage]
+        smooth = curve["loss"].rolling(max(len(curve) // 30, 1), min_periods=1, center=True).mean()
+        axes.plot(curve["step"], curve["loss"], color=color, lw=0.6, alpha=0.25)
+        axes.plot(curve["step"], smooth, color=color, ls=style, lw=1.8, label=name)
+    axes.set_ylim(bottom=0)
+    _small_legend(axes, loc="upper right")
+    _label(axes, "training step", "training loss (nats)")
+    return figure
+
+
+def predictions_figure(
+    predictions: Predictions, colors: Sequence[str], classes: Sequence[ClassEntry], *, most: int = 4
+) -> Figure:
+    """Images beside ground truth and what each network predicts, with a legend of the classes."""
+    panels = ["truth", *(name for name in PANELS if name in predictions.networks)]
+    samples = min(len(predictions.images), most)
+    height, width = predictions.truth.shape[1:3]
+    panel_in = 10.0 / (len(panels) + 1)
+    legend_rows = math.ceil(len(classes) / 6)
+    figure = _figure(samples * panel_in * height / width + 0.5 + 0.24 * legend_rows, width_in=10.0)
+    grid = figure.subplots(samples, len(panels) + 1, squeeze=False)
+    for row in range(samples):
+        pictures = [predictions.images[row]]
+        pictures += [colored(panel_labels(predictions, name)[row], colors) for name in panels]
+        titles = ["Image", *(PANELS[name] for name in panels)]
+        for axes, picture, title in zip(grid[row], pictures, titles, strict=True):
+            axes.imshow(picture, interpolation="nearest" if width < 200 else "antialiased")
+            axes.set_axis_off()
+            if row == 0:
+                axes.set_title(title, fontsize=10, color=_INK)
+    handles = [Patch(color=c, label=e.name) for c, e in zip(colors, classes, strict=False)]
+    legend = figure.legend(
+        handles=handles, loc="outside lower center", ncols=6, fontsize=9, frameon=False
+    )
+    _plain_texts(legend.get_texts())
+    return figure
+
+
+def panel_labels(predictions: Predictions, panel: str) -> NDArray[np.int64]:
+    """The class indices shown under a panel's title: the truth's or a network's."""
+    return predictions.truth if panel == "truth" else predictions.networks[panel]
+
+
+def class_colors(classes: Sequence[ClassEntry]) -> list[str]:
+    """A colour ``#rrggbb`` for each class: its own, or one of tab20 where it names none."""
+    fallback = mpl.colormaps["tab20"]
+    return [
+        to_hex(entry.color) if is_color_like(entry.color) else to_hex(fallback(index % 20))
+        for index, entry in enumerate(classes)
+    ]
+
+
+def colored(labels: NDArray[np.int64], colors: Sequence[str]) -> NDArray[np.uint8]:
+    """Class indices (..., height, width) as RGB (..., 3); an index without a colour is black."""
+    palette = np.zeros((256, 3), dtype=np.uint8)
+    named = colors[:IGNORE_INDEX]
+    palette[: len(named)] = [[round(255 * part) for part in to_rgb(color)] for color in named]
+    return palette[np.clip(labels, 0, IGNORE_INDEX)]
+
+
+def as_png(figure: Figure, *, dpi: int = 150) -> bytes:
+    """The figure as a PNG file."""
+    _lay_out(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def as_svg(figure: Figure) -> bytes:
+    """The figure as an SVG file; equal figures give equal files."""
+    _lay_out(figure)
+    buffer = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "dilsearch"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def _figure(height_in: float, *, width_in: float = _WIDTH_IN) -> Figure:
+    figure = Figure(figsize=(width_in, height_in), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _lay_out(figure: Figure) -> None:
+    """Place everything once: laying out costs as much as drawing, and each save would repeat it."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+
+
+def _axes(figure: Figure) -> Axes:
+    axes = figure.add_subplot()
+    _clean(axes)
+    return axes
+
+
+def _clean(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_LINES)
+    axes.grid(color=_LINES, lw=0.6, alpha=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=_MUTED, labelsize=8, length=3, width=0.8)
+
+
+def _label(axes: Axes, x: str, y: str) -> None:
+    axes.set_xlabel(x, fontsize=9, color=_INK)
+    axes.set_ylabel(y, fontsize=9, color=_INK)
+
+
+def _level(
+    axes: Axes, value: float, text: str, color: str, style: str, *, at: float, below: bool = False
+) -> None:
+    """A horizontal line with its name on it."""
+    axes.axhline(value, color=color, ls=style, lw=1.4)
+    _name_level(axes, value, text, color, at=at, below=below)
+
+
+def _name_level(axes: Axes, value: float, text: str, color: str, *, at: float, below: bool) -> None:
+    """A name above or below a level, at a share of the width; words of the right half end there."""
+    axes.annotate(
+        text,
+        (at, value),
+        xycoords=axes.get_yaxis_transform(),
+        xytext=(0, -5 if below else 5),
+        textcoords="offset points",
+        ha="left" if at < 0.5 else "right",
+        va="top" if below else "bottom",
+        fontsize=8.5,
+        color=color,
+    )
+
+
+def _draw_rates(axes: Axes, rates: pd.DataFrame, final: Sequence[float]) -> None:
+    _clean(axes)
+    for branch, line in rates.groupby("branch"):
+        color, style = _branch_style(int(str(branch)))
+        axes.plot(line["step"], line["rate"], color=color, ls=style, lw=1.5)
+    for branch, rate in enumerate(final):
+        color, _ = _branch_style(branch)
+        axes.plot([rates["step"].max()], [rate], "o", color=color, ms=4.5, clip_on=False, zorder=4)
+
+
+def _branch_style(branch: int) -> tuple[str, str]:
+    return BRANCH_STYLES[branch % len(BRANCH_STYLES)]
+
+
+def _rates_legend(figure: Figure, branches: Sequence[int], *, with_final: bool) -> None:
+    handles = []
+    if len(branches) > 1:
+        for branch in branches:
+            color, style = _branch_style(branch)
+            handles.append(Line2D([], [], color=color, ls=style, lw=1.5, label=f"branch {branch}"))
+    if with_final:
+        handles.append(
+            Line2D([], [], color=_MUTED, ls="", marker="o", ms=4.5, label="integer rate")
+        )
+    figure.legend(
+        handles=handles, loc="outside upper center", ncols=len(handles), fontsize=8.5, frameon=False
+    )
+
+
+def _small_legend(axes: Axes, *, loc: str) -> None:
+    axes.legend(loc=loc, fontsize=8.5, frameon=False)
+
+
+def _plain_texts(texts: Sequence[Any]) -> None:
+    """Show names as they are: a dollar sign in a name starts no formula."""
+    for text in texts:
+        text.set_parse_math(False)

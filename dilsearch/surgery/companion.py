@@ -1,0 +1,57 @@
+"""What travels beside a model, outside its state_dict: its sites and its field graph."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from dilsearch.geometry import FieldGraph
+from dilsearch.sites import Granularity
+
+_ATTRIBUTE = "_dilsearch_companion"
+
+
+@dataclass(frozen=True)
+class Companion:
+    """Kept by ``relax`` and ``discretize`` on the model they return.
+
+    Args:
+        sites: Site name to what may vary there, in the order of the graph or of the modules.
+        graph: The field graph at the dilations before relaxation; None if no example was given.
+    """
+
+    sites: Mapping[str, Granularity]
+    graph: FieldGraph | None
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "Companion":
+        return self  # immutable: copies of a model share it
+
+
+def attach(model: nn.Module, companion: Companion) -> None:
+    """Keep a companion beside a model; deepcopy takes it along."""
+    object.__setattr__(model, _ATTRIBUTE, companion)
+
+
+def companion_of(model: nn.Module) -> Companion | None:
+    """The companion of a model, also behind DistributedDataParallel, compile and Fabric."""
+    companion = getattr(unwrapped(model), _ATTRIBUTE, None)
+    assert companion is None or isinstance(companion, Companion)
+    return companion
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The user's module inside the wrappers that training puts around it."""
+    for inner in ("_orig_mod", "_forward_module", "module"):
+        wrapped = model._modules.get(inner)
+        if wrapped is not None and len(model._modules) <= 2 and _is_wrapper(model):
+            return unwrapped(wrapped)
+    return model
+
+
+def _is_wrapper(model: nn.Module) -> bool:
+    return type(model).__name__ in {
+        "DistributedDataParallel",
+        "DataParallel",
+        "OptimizedModule",
+        "_FabricModule",
+    }

@@ -1,0 +1,131 @@
+"""The training loop of search, retraining and control."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from dilsearch.errors import RunError
+from dilsearch.training.checkpoints import Checkpoint, Row
+from dilsearch.training.interrupts import deferred_interrupt
+from dilsearch.training.losses import Loss
+from dilsearch.training.schedule import PolySchedule
+
+History: TypeAlias = list[Row]
+Batches: TypeAlias = Callable[[int], Iterable[tuple[Tensor, Tensor]]]
+_IOU_EVERY = 10  # steps between two looks at the training batch's mean IoU, which costs an argmax
+
+
+def fit(
+    model: nn.Module,
+    batches: Batches,
+    *,
+    fabric: Fabric,
+    optimizers: Sequence[Optimizer],
+    loss: Loss,
+    schedule: PolySchedule,
+    after_step: Callable[[], Mapping[str, float]] | None = None,
+    checkpoint: Checkpoint | None = None,
+    watch: Callable[[Row], None] | None = None,
+) -> History:
+    """Train a model in place for ``schedule.steps`` steps.
+
+    Args:
+        model: The module to train.
+        batches: From a first step to the batches (images, labels) of that step and all after it,
+            so that a resumed training sees what an uninterrupted one would have seen.
+        fabric: Device and precision.
+        optimizers: All are stepped at every step; the schedule scales the learning rates they
+            were made with.
+        loss: Logits and labels to a scalar.
+        schedule: Length and learning-rate factor.
+        after_step: Called after the optimisers; what it returns joins the history's row.
+        checkpoint: Where to keep the state; an existing one is continued.
+        watch: Called with each row, for a progress display; rows carry ``batch_mean_iou`` at times.
+
+    Returns:
+        One row a step: step, samples seen, loss, learning rate, and what ``after_step`` gave.
+
+    Raises:
+        RunError: If the loss stops being a finite number.
+        KeyboardInterrupt: After the step in flight, with the checkpoint written.
+    """
+    original = [[float(group["lr"]) for group in opt.param_groups] for opt in optimizers]
+    history = checkpoint.restore(model, optimizers) if checkpoint else []
+    model.train()
+    wrapped, *stepped = fabric.setup(model, *optimizers)
+    samples = int(history[-1]["samples"]) if history else 0
+    start = len(history)
+    with deferred_interrupt() as interrupt:
+        for step, (images, labels) in zip(
+            range(start, schedule.steps),
+            batches(start) if start < schedule.steps else (),
+            strict=False,
+        ):
+            factor = schedule.factor(step)
+            _scale(optimizers, original, factor)
+            images, labels = fabric.to_device(images), fabric.to_device(labels)
+            logits = wrapped(images)
+            value = loss(logits, labels)
+            fabric.backward(value)
+            for optimizer in stepped:
+                optimizer.step()
+                optimizer.zero_grad()
+            samples += len(images) * fabric.world_size
+            row: Row = {
+                "step": step + 1,
+                "samples": samples,
+                "loss": _finite(value, step),
+                "learning_rate": original[0][0] * factor,
+            }
+            if after_step is not None:
+                row.update(after_step())
+            history.append(row)
+            if watch is not None:
+                looked = step % _IOU_EVERY == 0
+                watch({**row, "batch_mean_iou": _batch_mean_iou(logits, labels)} if looked else row)
+            due = checkpoint is not None and checkpoint.every and (step + 1) % checkpoint.every == 0
+            if checkpoint is not None and (due or interrupt.requested):
+                checkpoint.save(model, optimizers, history)
+            if interrupt.requested:
+                raise KeyboardInterrupt
+    if len(history) < schedule.steps:
+        raise RunError(
+            f"the data ended after step {len(history)} of {schedule.steps}; give more batches"
+        )
+    return history
+
+
+def _scale(
+    optimizers: Sequence[Optimizer], original: Sequence[Sequence[float]], factor: float
+) -> None:
+    for optimizer, rates in zip(optimizers, original, strict=True):
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * factor
+
+
+def _finite(loss: Tensor, step: int) -> float:
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise RunError(
+            f"the loss became {value} at step {step + 1}; lower train.learning_rate or lengthen "
+            "train.warmup_steps"
+        )
+    return value
+
+
+@torch.no_grad()
+def _batch_mean_iou(logits: Tensor, labels: Tensor) -> float:
+    """Mean IoU of one training batch: a running sign of life, not a result."""
+    classes = logits.shape[1]
+    valid = (labels >= 0) & (labels < classes)
+    truth, predicted = labels[valid], logits.argmax(1)[valid]
+    counts = torch.bincount(truth * classes + predicted, minlength=classes**2)
+    confusion = counts.reshape(classes, classes).double()
+    hit = confusion.diagonal()
+    union = confusion.sum(0) + confusion.sum(1) - hit
+    return float((hit[union > 0] / union[union > 0]).mean()) if bool((union > 0).any()) else 0.0
