@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -29,6 +29,7 @@ __all__ = [
     "Sample",
     "SampleStream",
     "ThinBars",
+    "TrainStream",
     "batches",
     "derived_seed",
     "far_region",
@@ -42,14 +43,21 @@ Region: TypeAlias = Callable[
 """Picks the pixels of a label map that a score is confined to."""
 
 
+@runtime_checkable
+class TrainStream(Protocol):
+    """Makes training data of which sample t depends on the seed and on t alone."""
+
+    def __call__(self, *, seed: int, samples: int) -> Dataset[Sample]:
+        """Training data of that many samples."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSets:
     """One task: what to train on, what to score on, and what is known of both.
 
     Args:
         identity: ``name`` and ``content_hash``, which tell data sets apart wherever they lie.
-        train_stream: Given a seed and a number of samples, training data of that length, in which
-            sample t depends on the seed and t alone.
+        train_stream: Makes the training data from a seed and a number of samples.
         validation: Images and labels to score on; the same for every seed.
         class_names: Names by class index.
         palette: Colour of each class.
@@ -60,7 +68,7 @@ class DataSets:
     """
 
     identity: Mapping[str, str]
-    train_stream: Callable[[int, int], Dataset[Sample]]
+    train_stream: TrainStream
     validation: Dataset[Sample]
     class_names: tuple[str, ...]
     palette: UInt8[np.ndarray[Any, Any], "classes 3"]
@@ -130,7 +138,7 @@ def _open_thin_bars(section: "ThinBarsData") -> DataSets:
     validation = bars("validation", 0, section.validation_images)
     return DataSets(
         identity={"name": section.name, "content_hash": validation.content_hash},
-        train_stream=lambda seed, samples: bars("train", seed, samples),
+        train_stream=lambda *, seed, samples: bars("train", seed, samples),
         validation=validation,
         class_names=validation.class_names,
         palette=validation.class_rgb,
@@ -150,13 +158,17 @@ def _open_images(section: "FolderPairsData | CityscapesData", root: Path) -> Dat
         size_px=section.size_px, crop_px=section.crop_px, scale=section.scale, flip=section.flip
     )
     raise_if_any(root, [*train.faults(), *validation.faults()])
+
+    def stream(*, seed: int, samples: int) -> SampleStream:
+        return SampleStream(train, augment, seed=seed, length=samples)
+
     hashes = train.content_hash() + validation.content_hash()
     return DataSets(
         identity={
             "name": section.name,
             "content_hash": hashlib.sha256(hashes.encode()).hexdigest(),
         },
-        train_stream=lambda seed, samples: SampleStream(train, augment, seed=seed, length=samples),
+        train_stream=stream,
         validation=Transformed(validation, evaluation_transform()),
         class_names=train.class_names,
         palette=to_rgb_rows(class_colours(len(train.class_names))),

@@ -4,8 +4,9 @@ The layouts in which users have such pairs differ; what can be wrong with a pair
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Int16, UInt8
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
@@ -34,6 +36,8 @@ _KEEP_BYTES = 2**29
 LabelMap = Int16[np.ndarray[Any, Any], "256"]
 """For each value a label file may hold: its class, ``IGNORE_INDEX``, or ``NOT_A_LABEL``."""
 NOT_A_LABEL = -1
+LabelImage = UInt8[np.ndarray[Any, Any], "height width"]
+"""The values of a label file, or the classes they stand for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,10 @@ def absent_folders(root: Path, folders: Mapping[str, str]) -> list[str]:
         for name, content in folders.items()
         if not (root / name).is_dir()
     ]
+
+
+class _UnusableError(Exception):
+    """A label file that is whole but cannot be used; the text goes on after the file's name."""
 
 
 class LabelledImages(Dataset[RawSample]):
@@ -184,36 +192,22 @@ class LabelledImages(Dataset[RawSample]):
     def _read(self, pair: Pair) -> RawSample:
         with _open(self.root / pair.image) as file:
             image = tv_tensors.Image(functional.pil_to_tensor(file.convert("RGB")))
-        with _open(self.root / pair.label) as file:
-            values = np.asarray(file)
-        classes = self._label_map[values]
-        if classes.min() == NOT_A_LABEL:
-            raise DataError(self._value_fault(pair, values))
-        label = tv_tensors.Mask(torch.from_numpy(classes.astype(np.uint8)))
-        sample: RawSample = self._resize(image, label)
+        try:
+            classes = self._to_classes(_read_values(self.root / pair.label))
+        except _UnusableError as error:
+            raise DataError(f"{pair.label} {error}.") from None
+        sample: RawSample = self._resize(image, tv_tensors.Mask(torch.from_numpy(classes)))
         return sample
 
     def _pair_faults(self, pair: Pair) -> list[str]:
-        faults, image_px, label_px = [], None, None
-        try:
+        faults: list[str] = []
+        image_px = label_px = None
+        with _noting(faults, pair.image):
             image_px = _probe_image(self.root / pair.image)
-        except _DAMAGE as error:
-            faults.append(_damage_fault(pair.image, error))
-        try:
-            with _open(self.root / pair.label) as file:
-                label_px = (file.height, file.width)
-                if file.mode in _LABEL_MODES:
-                    values = np.asarray(file)
-                    if self._label_map[values].min() == NOT_A_LABEL:
-                        faults.append(self._value_fault(pair, values))
-                else:
-                    faults.append(
-                        f"{pair.label} has pixels of mode '{file.mode}', but a label holds one "
-                        "8-bit class index per pixel; convert it to a greyscale or palette PNG"
-                    )
-        except _DAMAGE as error:
-            label_px = None
-            faults.append(_damage_fault(pair.label, error))
+        with _noting(faults, pair.label):
+            values = _read_values(self.root / pair.label)
+            label_px = (values.shape[0], values.shape[1])
+            self._to_classes(values)
         if image_px and label_px and image_px != label_px:
             faults.append(
                 f"{pair.image} is {_size(image_px)} px, but its label {pair.label} is "
@@ -221,13 +215,19 @@ class LabelledImages(Dataset[RawSample]):
             )
         return faults
 
-    def _value_fault(self, pair: Pair, values: UInt8[np.ndarray[Any, Any], "height width"]) -> str:
+    def _to_classes(self, values: LabelImage) -> LabelImage:
+        classes: NDArray[np.int16] = self._label_map[values]
+        if classes.min() == NOT_A_LABEL:
+            raise _UnusableError(self._value_fault(values))
+        return classes.astype(np.uint8)
+
+    def _value_fault(self, values: LabelImage) -> str:
         counts = np.bincount(values.ravel(), minlength=256)
         wrong = np.flatnonzero((counts > 0) & (self._label_map == NOT_A_LABEL))
         listed = ", ".join(str(value) for value in wrong[:5]) + (", ..." if len(wrong) > 5 else "")
         return (
-            f"{pair.label} holds the value {listed} in {counts[wrong].sum()} pixels, "
-            f"but a label is {self._accepted}; correct the file or the classes"
+            f"holds the value {listed} in {counts[wrong].sum()} pixels, but a label is "
+            f"{self._accepted}; correct the file or the classes"
         )
 
     def _file_digest(self, name: str) -> str:
@@ -276,9 +276,27 @@ def _probe_image(path: Path) -> tuple[int, int]:
     return size_px
 
 
-def _damage_fault(name: str, error: Exception) -> str:
-    reason = "it is no PNG or JPEG" if isinstance(error, UnidentifiedImageError) else str(error)
-    return f"{name} cannot be read: {reason}; replace the file"
+def _read_values(path: Path) -> LabelImage:
+    with _open(path) as file:
+        if file.mode not in _LABEL_MODES:
+            raise _UnusableError(
+                f"has pixels of mode '{file.mode}', but a label holds one 8-bit class index "
+                "per pixel; convert it to a greyscale or palette PNG"
+            )
+        return np.asarray(file)
+
+
+@contextmanager
+def _noting(faults: list[str], name: str) -> Iterator[None]:
+    """Add what goes wrong with a file to the faults, and go on."""
+    try:
+        yield
+    except _UnusableError as error:
+        faults.append(f"{name} {error}")
+    except UnidentifiedImageError:
+        faults.append(f"{name} cannot be read: it is no PNG or JPEG; replace the file")
+    except _DAMAGE as error:
+        faults.append(f"{name} cannot be read: {error}; replace the file")
 
 
 def _size(size_px: tuple[int, int]) -> str:

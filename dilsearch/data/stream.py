@@ -4,7 +4,7 @@ So a training that resumes at step n sees what it would have seen, with any numb
 """
 
 from collections.abc import Callable, Sized
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ __all__ = ["RawDataset", "SampleStream", "Transformed", "batches", "seeded"]
 Batch = tuple[Float[Tensor, "batch 3 height width"], Int64[Tensor, "batch height width"]]
 
 
+@runtime_checkable
 class RawDataset(Sized, Protocol):
     """Images with labels by index, not yet augmented."""
 

@@ -23,34 +23,61 @@ from dilsearch.ops.shifts import Shifts, accurate_dtype, groups_first
 from dilsearch.ops.taps import Axis, Tap
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Everything about one call but its tensors: where each branch's taps fall on each axis."""
+_WORKSPACE_BYTES = 1 << 40
 
-    groups: int
-    kernel: tuple[int, int]
-    branches: int
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A run of groups with one rate: where its taps fall on each axis."""
+
+    groups: slice
     rows: Shifts
     columns: Shifts
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Everything about one call but its tensors.
+
+    Attributes:
+        grid: The convolution replaced.
+        branches: One for each rate; None where the rate is not a finite number, which makes the
+            branch's values and gradients NaN.
+    """
+
+    grid: Grid
+    branches: tuple[Branch | None, ...]
 
     @classmethod
     def at(cls, grid: Grid, rates: Sequence[float], leftward: Sequence[bool]) -> "Layout":
         """The layout at these rates, one for each branch."""
+        size = grid.groups // len(rates)
 
-        def taps(axis: Axis) -> tuple[tuple[Tap, ...] | None, ...]:
-            return tuple(
-                axis.taps_at(rate, leftward=left) if math.isfinite(rate) else None
-                for rate, left in zip(rates, leftward, strict=True)
+        def branch(index: int) -> Branch | None:
+            if not math.isfinite(rates[index]):
+                return None
+            left = leftward[index]
+            rows, columns = (
+                axis.taps_at(rates[index], leftward=left) for axis in (grid.rows, grid.columns)
+            )
+            return Branch(
+                slice(index * size, (index + 1) * size),
+                Shifts(-2, rows, grid.rows.size_in, grid.rows.size_out, grid.rows.stride),
+                Shifts(
+                    -1, columns, grid.columns.size_in, grid.columns.size_out, grid.columns.stride
+                ),
             )
 
-        rows, columns = grid.rows, grid.columns
-        return cls(
-            groups=grid.groups,
-            kernel=(rows.taps, columns.taps),
-            branches=len(rates),
-            rows=Shifts(-2, taps(rows), (rows.size_in, rows.size_out)),
-            columns=Shifts(-1, taps(columns), (columns.size_in, columns.size_out)),
-        )
+        return cls(grid, tuple(branch(index) for index in range(len(rates))))
+
+    def parts(self, group_bytes: int):
+        n = max(1, _WORKSPACE_BYTES // max(group_bytes,1))
+        for index, b in enumerate(self.branches):
+            step = -(-(b.groups.stop - b.groups.start) // n)  # parts
+            k = -(-(b.groups.stop - b.groups.start) // n)
+            size = -(-(b.groups.stop - b.groups.start) // k)
+            for g in range(b.groups.start, b.groups.stop, size):
+                yield index, slice(g, min(g + size, b.groups.stop)), b
 
 
 class SeparableConvolution(torch.autograd.Function):
@@ -67,10 +94,18 @@ class SeparableConvolution(torch.autograd.Function):
         with_slope: bool,
     ) -> Float[Tensor, "batch out_channels out_height out_width"]:
         """Convolve; with ``with_slope``, keep what the rate's gradient needs."""
+        grid = layout.grid
+        dtype = accurate_dtype(x.dtype)
+        shape = (x.shape[0], weight.shape[0], grid.rows.size_out, grid.columns.size_out)
+        out = x.new_empty(shape, dtype=dtype)
+        slope = torch.empty_like(out) if with_slope else None
+        ins, outs = groups_first(x, grid.groups), groups_first(out, grid.groups)
+        slopes = None if slope is None else groups_first(slope, grid.groups)
         with torch.autocast(x.device.type, enabled=False):
-            copies = layout.rows.spread(groups_first(x, layout.groups), layout.kernel[0])
-            mixed = _mix(_mixing_matrix(weight, layout.groups), copies, layout.kernel[1])
-            out, slope = layout.columns.gather(mixed, with_slope=with_slope)
+            matrix = _mixing_matrix(weight, grid.groups)
+            for _, part, branch in layout.parts(workspace(x, weight, grid)):
+                mixed = _mix(matrix[part], branch.rows.spread(ins[part]), grid.columns.taps)
+                branch.columns.gather(mixed, outs[part], None if slopes is None else slopes[part])
             if bias is not None:
                 out.add_(bias[:, None, None])
         ctx.layout = layout
@@ -84,27 +119,44 @@ class SeparableConvolution(torch.autograd.Function):
         """Gradients of x, weight, bias and rate, as far as they are asked for."""
         x, weight, column_slope = ctx.saved_tensors
         layout: Layout = ctx.layout
+        grid = layout.grid
         needs_x, needs_weight, needs_bias, needs_rate, *_ = ctx.needs_input_grad
         grad_x = grad_weight = grad_bias = grad_rate = None
-        groups, (height, width) = layout.groups, layout.kernel
+        height, width = grid.rows.taps, grid.columns.taps
+        dtype = accurate_dtype(x.dtype)
         with torch.autocast(x.device.type, enabled=False):
-            grads = layout.columns.transposed.spread(groups_first(grad, groups), width)
-            if needs_x or needs_rate:
-                transposed = _mixing_matrix(weight, groups).transpose(1, 2)
-                mixed = _mix(transposed, grads, height)
-                grad_x, row_slope = layout.rows.transposed.gather(mixed, with_slope=needs_rate)
-                grad_x = grad_x.to(x.dtype)
-            if needs_weight:
-                copies = layout.rows.spread(groups_first(x, groups), height)
-                products = torch.bmm(_matrix(grads), _matrix(copies).transpose(1, 2))
-                grad_weight = _as_weight(products, weight, groups)
+            ins, grads = groups_first(x, grid.groups), groups_first(grad, grid.groups)
+            grad_x = x.new_empty(x.shape, dtype=dtype)
+            grad_ins = groups_first(grad_x, grid.groups)
+            matrix = _mixing_matrix(weight, grid.groups).transpose(1, 2)
+            products = x.new_zeros(grid.groups, matrix.shape[2], matrix.shape[1])
+            if needs_rate:
+                column_slopes = groups_first(column_slope, grid.groups)
+                sums = [[] for _ in layout.branches]
+            for index, part, branch in layout.parts(workspace(x, weight, grid)):
+                spread = branch.columns.transposed.spread(grads[part])
+                if needs_x or needs_rate:
+                    mixed = _mix(matrix[part], spread, height)
+                    row_slope = torch.empty_like(grad_ins[part]) if needs_rate else None
+                    branch.rows.transposed.gather(mixed, grad_ins[part], row_slope)
+                    del mixed
+                if needs_rate:
+                    sums[index] += [_inner_product(ins[part], row_slope), _inner_product(grads[part], column_slopes[part])]
+                if needs_weight:
+                    copies = branch.rows.spread(ins[part])
+                    torch.bmm(_matrix(spread), _matrix(copies).transpose(1, 2), out=products[part])
+            grad_x = grad_x.to(x.dtype)
+            if needs_weight: grad_weight = _as_weight(products, weight, grid.groups)
             if needs_bias:
                 grad_bias = grad.sum((0, 2, 3))
             if needs_rate:
-                along_rows = _inner_products(x, row_slope, layout.branches)
-                along_columns = _inner_products(grad, column_slope, layout.branches)
-                grad_rate = (along_rows + along_columns).to(ctx.rate_like).view_as(ctx.rate_like)
+                grad_rate = torch.stack([sum(s) for s in sums]).to(ctx.rate_like).view_as(ctx.rate_like)
         return grad_x, grad_weight, grad_bias, grad_rate, None, None
+
+
+def workspace(x, weight, grid):
+    pixels = x.shape[0] * x.shape[2] * x.shape[3]
+    return x.element_size() * (weight.shape[1] * grid.rows.taps + weight.shape[0] // grid.groups * grid.columns.taps) * pixels
 
 
 def _matrix(copies: Tensor) -> Float[Tensor, "groups taps_and_channels pixels"]:
@@ -114,9 +166,8 @@ def _matrix(copies: Tensor) -> Float[Tensor, "groups taps_and_channels pixels"]:
 
 def _mix(matrix: Tensor, copies: Tensor, taps: int) -> Tensor:
     """Multiply the (tap, channel) rows of every group's copies by that group's matrix."""
-    return (
-        torch.bmm(matrix, _matrix(copies)).unflatten(1, (taps, -1)).unflatten(-1, copies.shape[3:])
-    )
+    mixed = torch.bmm(matrix, _matrix(copies))
+    return mixed.view(mixed.shape[0], taps, mixed.shape[1] // taps, *copies.shape[3:])
 
 
 def _mixing_matrix(weight: Tensor, groups: int) -> Tensor:
@@ -133,7 +184,7 @@ def _as_weight(matrix: Tensor, weight: Tensor, groups: int) -> Tensor:
     return split.permute(0, 2, 4, 3, 1).reshape(weight.shape)
 
 
-def _inner_products(a: Tensor, b: Tensor | None, branches: int) -> Float[Tensor, " branches"]:
-    """Sum of products of two sets of images over each branch's channels."""
-    products = torch.unflatten(a * b, 1, (branches, -1))
-    return products.sum((0, 2, 3, 4), dtype=accurate_dtype(a.dtype))
+def _inner_product(a: Tensor, b: Tensor) -> Float[Tensor, ""]:
+    """Sum of products of two sets of maps."""
+    dtype = accurate_dtype(a.dtype)
+    return torch.linalg.vecdot(a.to(dtype).flatten(3), b.to(dtype).flatten(3)).sum()

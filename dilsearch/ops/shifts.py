@@ -2,8 +2,11 @@
 
 A fractional convolution separates: shift along the rows' axis, mix channels, shift along the
 columns' axis. `Shifts` is one such axis. It makes one blended copy of a map for every tap
-(`spread`), or shifts one map for every tap and sums them (`gather`). Each also runs backwards, as
-its transpose, which is all that the gradients need.
+(`spread`), or shifts one map for every tap and sums them (`gather`). The transpose of either is
+again such a shift, and is all that the gradients need.
+
+Passes over memory are what this costs, so each value is written once where it can be: the targets
+are cut into segments that see the same sources, and every segment gets one operation.
 
 Maps are laid out (group, channel, batch, height, width): the groups of a grouped convolution come
 first because the channel mix is one batched matrix product over them, and branches of different
@@ -18,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dilsearch.ops.taps import Tap, Window
+from dilsearch.ops.taps import Tap, segments
 
 Maps = Float[Tensor, "groups channels batch height width"]
 Copies = Float[Tensor, "groups taps channels batch height width"]
@@ -36,137 +39,142 @@ def accurate_dtype(dtype: torch.dtype) -> torch.dtype:
 
 @dataclass(frozen=True, slots=True)
 class Shifts:
-    """The shifts of every tap along one axis, for each branch.
+    """The shifts of every tap along one axis.
 
     Args:
         dim: The axis: -2 for the rows' (height), -1 for the columns' (width).
-        branches: The taps of each branch in kernel order; None for a branch whose rate is not a
-            finite number, which makes all its values NaN.
-        sizes: Lengths along the axis of (inputs, outputs).
-        backwards: False carries inputs to outputs, True outputs back to inputs.
+        taps: The taps in kernel order.
+        source_size: Length of the maps read, along the axis.
+        target_size: Length of the maps written.
+        stride: Sources between targets.
+        spacing: Sources come this far apart, with zeros between them.
     """
 
     dim: Literal[-2, -1]
-    branches: tuple[tuple[Tap, ...] | None, ...]
-    sizes: tuple[int, int]
-    backwards: bool = False
+    taps: tuple[Tap, ...]
+    source_size: int
+    target_size: int
+    stride: int = 1
+    spacing: int = 1
 
     @property
     def transposed(self) -> "Shifts":
-        """The same shifts, carrying outputs back to inputs."""
-        return replace(self, backwards=True)
+        """The shifts that carry gradients of the targets back to the sources."""
+        return replace(
+            self,
+            taps=tuple(replace(tap, inner=-tap.inner, outer=-tap.outer) for tap in self.taps),
+            source_size=self.target_size,
+            target_size=self.source_size,
+            stride=1,
+            spacing=self.stride,
+        )
 
-    def spread(self, maps: Maps, taps: int) -> Copies:
+    def spread(self, maps: Maps) -> Copies:
         """One copy of the maps for each tap, shifted and blended; zero from outside the image."""
-        groups, channels, *rest = maps.shape
-        copies = maps.new_empty((groups, taps, channels, *self._resized(rest)))
-        for part, branch in self._parts(groups):
-            if branch is None:
-                copies[part].fill_(torch.nan)
-                continue
-            for index, tap in enumerate(branch):
-                copy = copies[part, index]
-                self._put(copy, maps[part], tap.inner, 1 - tap.fraction)
-                if tap.fraction:
-                    self._add(copy, maps[part], tap.outer, tap.fraction)
+        maps = self._spaced(maps)
+        groups, channels, *shape = maps.shape
+        shape[self.dim] = self.target_size
+        copies = maps.new_empty((groups, len(self.taps), channels, *shape))
+        for index, tap in enumerate(self.taps):
+            self._blend(copies[:, index], maps, tap)
         return copies
 
-    def gather(self, copies: Copies, *, with_slope: bool) -> tuple[Tensor, Tensor | None]:
-        """Shift one map for each tap and sum them; also the sum's slope in the branch's rate.
+    def gather(self, copies: Copies, total: Maps, slope: Maps | None) -> None:
+        """Shift one map for each tap and sum them.
 
-        Returns:
-            The sums and, if asked for, the slopes: images (batch, groups * channels, height,
-            width), in the accurate type.
+        Args:
+            copies: The maps to shift.
+            total: Filled with the sum.
+            slope: Filled with the sum's slope in the rate, unless None.
         """
-        groups, _, channels, *rest = copies.shape
-        batch, height, width = self._resized(rest)
-        shape = (batch, groups * channels, height, width)
-        sums = copies.new_empty(shape, dtype=accurate_dtype(copies.dtype))
-        slopes = torch.empty_like(sums) if with_slope else None
-        for part, branch in self._parts(groups):
-            total = groups_first(sums, groups)[part]
-            slope = None if slopes is None else groups_first(slopes, groups)[part]
-            if branch is not None:
-                self._gather_branch(total, slope, copies[part], branch)
-                continue
-            total.fill_(torch.nan)
-            if slope is not None:
-                slope.fill_(torch.nan)
-        return sums, slopes
-
-    def _gather_branch(
-        self, total: Maps, slope: Maps | None, copies: Copies, taps: tuple[Tap, ...]
-    ) -> None:
-        centre = len(taps) // 2
-        if centre == 0:
-            self._put(total, copies[:, 0], taps[0].inner)
+        copies = self._spaced(copies)
+        middle = len(self.taps) // 2
+        if middle == 0:
+            total.zero_()
             if slope is not None:
                 slope.zero_()
-            return
-        for reach in range(1, centre + 1):
+        for reach in range(1, middle + 1):
             # Both taps at this reach blend alike, so that it is enough to blend their sums. The
             # first pair is summed in place.
+            before, after = self.taps[middle - reach], self.taps[middle + reach]
+            sources = (copies[:, middle - reach], copies[:, middle + reach])
             inner = total if reach == 1 else torch.empty_like(total)
             outer = torch.empty_like(total) if slope is None or reach > 1 else slope
-            self._sum_pair(inner, outer, copies, taps, reach)
-            fraction = taps[centre + reach].fraction
+            self._sum_pair(inner, sources, (before.inner, after.inner))
+            self._sum_pair(outer, sources, (before.outer, after.outer))
             if slope is None:
-                inner.lerp_(outer, fraction)
+                inner.lerp_(outer, after.fraction)
             else:
-                inner.add_(outer.sub_(inner), alpha=fraction)
+                inner.add_(outer.sub_(inner), alpha=after.fraction)
                 if reach > 1:
                     slope.add_(outer, alpha=reach)
             if reach > 1:
                 total.add_(inner)
-        self._add(total, copies[:, centre], taps[centre].inner)
+        self._add(total, copies[:, middle], self.taps[middle].inner)
+
+    def _blend(self, target: Maps, source: Maps, tap: Tap) -> None:
+        """Set the target to the tap's blend of its inner and outer pixels."""
+        offsets = (tap.inner, tap.outer) if tap.fraction else (tap.inner,)
+        for into, (inner, *outer) in self._cuts(target, (source,) * len(offsets), offsets):
+            if inner is None:
+                if outer and outer[0] is not None:
+                    torch.mul(outer[0], tap.fraction, out=into)
+                else:
+                    into.zero_()
+            elif not outer:
+                into.copy_(inner)
+            elif outer[0] is None:
+                torch.mul(inner, 1 - tap.fraction, out=into)
+            else:
+                torch.lerp(inner, outer[0], tap.fraction, out=into)
 
     def _sum_pair(
-        self, inner: Maps, outer: Maps, copies: Copies, taps: tuple[Tap, ...], reach: int
+        self, target: Maps, sources: tuple[Maps, Maps], offsets: tuple[int, int]
     ) -> None:
-        before, after = len(taps) // 2 - reach, len(taps) // 2 + reach
-        self._put(inner, copies[:, before], taps[before].inner)
-        self._add(inner, copies[:, after], taps[after].inner)
-        self._put(outer, copies[:, before], taps[before].outer)
-        self._add(outer, copies[:, after], taps[after].outer)
+        """Set the target to the sum of two sources, each shifted by its offset."""
+        for into, found in self._cuts(target, sources, offsets):
+            seen = [part for part in found if part is not None]
+            if not seen:
+                into.zero_()
+            elif len(seen) == 1:
+                into.copy_(seen[0])
+            else:
+                into.copy_(seen[0]).add_(seen[1])
 
-    def _put(self, target: Maps, source: Maps, window: Window, scale: float = 1.0) -> None:
-        """Set the target to the shifted source times scale, zero where nothing arrives."""
-        into, out_of = self._ends(window)
-        if into.step is not None:
-            target.zero_()
-        else:
-            if into.start > 0:
-                self._cut(target, slice(0, into.start)).zero_()
-            if into.stop < target.shape[self.dim]:
-                self._cut(target, slice(into.stop, None)).zero_()
-        if window.empty:
-            return
-        if scale == 1:
-            self._cut(target, into).copy_(self._cut(source, out_of))
-        else:
-            torch.mul(self._cut(source, out_of), scale, out=self._cut(target, into))
+    def _add(self, target: Maps, source: Maps, offset: int) -> None:
+        """Add the source, shifted by its offset, to the target."""
+        for into, (seen,) in self._cuts(target, (source,), (offset,)):
+            if seen is not None:
+                into.add_(seen)
 
-    def _add(self, target: Maps, source: Maps, window: Window, scale: float = 1.0) -> None:
-        """Add the shifted source times scale to the target."""
-        if not window.empty:
-            into, out_of = self._ends(window)
-            self._cut(target, into).add_(self._cut(source, out_of), alpha=scale)
+    def _cuts(
+        self, target: Maps, sources: tuple[Maps, ...], offsets: tuple[int, ...]
+    ) -> Iterator[tuple[Tensor, list[Tensor | None]]]:
+        """Views of the target's segments, each with what it sees of every source, or None."""
+        size = self.spacing * (self.source_size - 1) + 1
+        for segment in segments(
+            offsets, source_size=size, target_size=self.target_size, stride=self.stride
+        ):
+            found = [
+                self._view(source, segment.first, segment.last, offset) if sees else None
+                for source, offset, sees in zip(sources, offsets, segment.sees, strict=True)
+            ]
+            yield self._cut(target, slice(segment.first, segment.last)), found
 
-    def _ends(self, window: Window) -> tuple[slice, slice]:
-        if self.backwards:
-            return window.inputs, window.outputs
-        return window.outputs, window.inputs
+    def _view(self, source: Maps, first: int, last: int, offset: int) -> Tensor:
+        start = offset + self.stride * first
+        stop = offset + self.stride * (last - 1) + 1
+        return self._cut(source, slice(start, stop, self.stride))
 
     def _cut(self, maps: Tensor, part: slice) -> Tensor:
         return maps[..., part] if self.dim == -1 else maps[..., part, :]
 
-    def _resized(self, shape: list[int]) -> list[int]:
-        """(batch, height, width) with the length along this axis that the shifts lead to."""
-        resized = list(shape)
-        resized[self.dim] = self.sizes[not self.backwards]
-        return resized
-
-    def _parts(self, groups: int) -> Iterator[tuple[slice, tuple[Tap, ...] | None]]:
-        size = groups // len(self.branches)
-        for index, branch in enumerate(self.branches):
-            yield slice(index * size, (index + 1) * size), branch
+    def _spaced(self, maps: Tensor) -> Tensor:
+        """The sources with zeros between them, if they come apart."""
+        if self.spacing == 1:
+            return maps
+        shape = list(maps.shape)
+        shape[self.dim] = self.spacing * (self.source_size - 1) + 1
+        spaced = maps.new_zeros(shape)
+        self._cut(spaced, slice(None, None, self.spacing)).copy_(maps)
+        return spaced

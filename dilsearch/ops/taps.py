@@ -1,37 +1,28 @@
 """Where the taps of a fractional convolution fall: whole-number bookkeeping, free of torch.
 
-Each tap reads two neighbouring pixels per axis and blends them. Which pairs of outputs and inputs
-meet that way is a pair of slices, a `Window`; everything outside the image is zero and is never
-read.
+Each tap reads two neighbouring pixels per axis and blends them. Everything outside the image is
+zero and is never read.
 """
 
 import math
 from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Along one axis: outputs whose tap falls inside the image, and the input each reads."""
-
-    outputs: slice
-    inputs: slice
-
-    @property
-    def empty(self) -> bool:
-        """Whether no output reads inside the image."""
-        return bool(self.outputs.start >= self.outputs.stop)
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True)
 class Tap:
-    """One kernel position: the pixel on its anchor's side, the next one outward, and the blend.
+    """One kernel position along one axis.
 
-    ``fraction`` is the weight of ``outer``; ``reach`` is the tap's distance from the anchor in
-    kernel positions, and so how many pixels it moves when the rate grows by one.
+    Attributes:
+        inner: Offset of the pixel on the anchor's side: the input index that output 0 reads.
+        outer: Offset of the next pixel outward.
+        fraction: Weight of the outer pixel; the inner one has the rest.
+        reach: Distance from the anchor in kernel positions: how many pixels the tap moves when
+            the rate grows by one.
     """
 
-    inner: Window
-    outer: Window
+    inner: int
+    outer: int
     fraction: float
     reach: int
 
@@ -49,12 +40,12 @@ class Axis:
     @property
     def size_out(self) -> int:
         """Number of outputs, by the arithmetic of an ordinary convolution."""
-        span = self.dilation * (self.taps - 1) + 1
-        return (self.size_in + 2 * self.padding - span) // self.stride + 1
+        width = self.dilation * (self.taps - 1) + 1
+        return (self.size_in + 2 * self.padding - width) // self.stride + 1
 
     @property
     def anchor(self) -> int:
-        """Input index under the anchor tap of output 0; negative inside the padding."""
+        """Input index under the middle tap of output 0; negative inside the padding."""
         return (self.taps - 1) // 2 * self.dilation - self.padding
 
     @property
@@ -70,17 +61,6 @@ class Axis:
         """
         return self.padding + (self.taps - 1) // 2 * (rate - self.dilation)
 
-    def window(self, offset: int) -> Window:
-        """Outputs q, and their inputs offset + stride * q, that lie inside the image."""
-        first = max(0, -(offset // self.stride))
-        last = min(self.size_out - 1, (self.size_in - 1 - offset) // self.stride)
-        if last < first:
-            return Window(slice(0, 0), slice(0, 0))
-        start = offset + self.stride * first
-        stop = offset + self.stride * last + 1
-        step = self.stride if self.stride > 1 else None
-        return Window(slice(first, last + 1), slice(start, stop, step))
-
     def taps_at(self, rate: float, *, leftward: bool) -> tuple[Tap, ...]:
         """The taps in kernel order at a finite rate.
 
@@ -93,17 +73,44 @@ class Axis:
 
     def _tap(self, position: int, rate: float, leftward: bool) -> Tap:
         if position == 0:
-            anchor = self.window(self.anchor)
-            return Tap(anchor, anchor, 0.0, 0)
+            return Tap(self.anchor, self.anchor, 0.0, 0)
         reach = abs(position)
-        outward = 1 if position > 0 else -1
+        outward = position // reach
         distance = reach * rate
         near = math.ceil(distance) - 1 if leftward else math.floor(distance)
         fraction = distance - near
         near = min(max(near, -self.span), self.span)
         return Tap(
-            self.window(self.anchor + outward * near),
-            self.window(self.anchor + outward * (near + 1)),
-            fraction,
-            reach,
+            self.anchor + outward * near, self.anchor + outward * (near + 1), fraction, reach
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Targets first to last - 1, all of which see the image through the same sources."""
+
+    first: int
+    last: int
+    sees: tuple[bool, ...]
+
+
+@lru_cache(maxsize=4096)
+def segments(
+    offsets: tuple[int, ...], *, source_size: int, target_size: int, stride: int
+) -> tuple[Segment, ...]:
+    """Cut the targets where they begin or cease to see the source through one of the offsets.
+
+    Target q sees source index ``offset + stride * q`` if that lies within the source.
+    """
+    ranges = [_seeing(offset, source_size, target_size, stride) for offset in offsets]
+    cuts = sorted({0, target_size, *(end for seeing in ranges for end in seeing)})
+    return tuple(
+        Segment(first, last, tuple(start <= first < stop for start, stop in ranges))
+        for first, last in zip(cuts, cuts[1:], strict=False)
+    )
+
+
+def _seeing(offset: int, source_size: int, target_size: int, stride: int) -> tuple[int, int]:
+    start = max(0, -(offset // stride))
+    stop = min(target_size, (source_size - 1 - offset) // stride + 1)
+    return (start, stop) if start < stop else (0, 0)

@@ -8,7 +8,6 @@ line styles repeat what the colours say. No global state of matplotlib is touche
 import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -21,7 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from dilsearch.report.tables import IGNORE_INDEX, ClassEntry, Predictions
+from dilsearch.report.tables import IGNORE_INDEX, NETWORKS, ClassEntry, Predictions
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#AA4499", "#6B7280"
 """Blue, vermilion and green are Okabe and Ito's; the purple is darkened to read on white."""
@@ -32,10 +31,7 @@ CURVES = {
     "retrain": ("retraining", BLUE, "-"),
     "control": ("control", GREY, "--"),
 }
-PANELS = {"truth": "Ground truth", "fractional": "Fractional"} | {
-    "retrain": "Retrained",
-    "control": "Control",
-}
+PANELS = {"truth": "Ground truth", **NETWORKS}
 """Titles of what stands beside an image; networks the run has not evaluated are left out."""
 
 _INK, _MUTED, _LINES = "#1A2230", "#566072", "#D8DEE8"
@@ -89,20 +85,20 @@ def field_figure(
     axes.plot(field["step"], field["height_px"], color=BLUE, lw=1.8, label="height")
     if not square:
         axes.plot(field["step"], field["width_px"], color=BLUE, lw=1.8, ls=":", label="width")
-        _small_legend(axes, loc="lower right")
+        axes.legend(loc="lower right", fontsize=8.5, frameon=False)
     levels = [level for level in (needed_px, rate_one_px, rounded_px) if level is not None]
     top = 1.16 * max([field["height_px"].max(), field["width_px"].max(), *levels])
     axes.set_ylim(0, top)
     if needed_px is not None:
-        _level(axes, needed_px, f"needed: {needed_px:,} px", ORANGE, "--", at=0.02)
+        _level(axes, needed_px, f"needed: {needed_px} px", ORANGE, "--", at=0.02)
     if rate_one_px is not None:
-        name = f"every rate 1: {rate_one_px:,} px"
+        name = f"every rate 1: {rate_one_px} px"
         _level(axes, rate_one_px, name, GREY, ":", at=0.98, below=rate_one_px > 0.1 * top)
     if rounded_px is not None:
         # Beside the dot, on the side where the needed line does not run through the text.
         below = needed_px is not None and rounded_px < needed_px < rounded_px + 0.12 * top
         axes.plot(field["step"].iloc[-1], rounded_px, "o", color=BLUE, ms=6, zorder=4)
-        _name_level(axes, rounded_px, f"rounded: {rounded_px:,} px", BLUE, at=0.98, below=below)
+        _name_level(axes, rounded_px, f"rounded: {rounded_px} px", BLUE, at=0.98, below=below)
     _label(axes, "search step", "field of view (px)")
     return figure
 
@@ -123,37 +119,57 @@ def loss_figure(losses: Mapping[str, pd.DataFrame]) -> Figure:
         axes.plot(curve["step"], curve["loss"], color=color, lw=0.6, alpha=0.25)
         axes.plot(curve["step"], smooth, color=color, ls=style, lw=1.8, label=name)
     axes.set_ylim(bottom=0)
-    _small_legend(axes, loc="upper right")
+    axes.legend(loc="upper right", fontsize=8.5, frameon=False)
     _label(axes, "training step", "training loss (nats)")
     return figure
 
 
 def predictions_figure(
-    predictions: Predictions, colors: Sequence[str], classes: Sequence[ClassEntry], *, most: int = 4
+    predictions: Predictions, classes: Sequence[ClassEntry], *, most: int = 4
 ) -> Figure:
-    """Images beside ground truth and what each network predicts, with a legend of the classes."""
+    """Images beside ground truth and what each network predicts, with a legend of the classes.
+
+    Args:
+        predictions: Samples with labels.
+        classes: The classes in index order.
+        most: How many samples are shown at most.
+    """
+    colors = class_colors(classes)
+    legend = legend_entries(predictions, classes)
     panels = ["truth", *(name for name in PANELS if name in predictions.networks)]
     samples = min(len(predictions.images), most)
     height, width = predictions.truth.shape[1:3]
     panel_in = 10.0 / (len(panels) + 1)
-    legend_rows = math.ceil(len(classes) / 6)
-    figure = _figure(samples * panel_in * height / width + 0.5 + 0.24 * legend_rows, width_in=10.0)
+    legend_in = 0.24 * math.ceil(len(legend) / 6)
+    figure = _figure(samples * panel_in * height / width + 0.5 + legend_in, width_in=10.0)
     grid = figure.subplots(samples, len(panels) + 1, squeeze=False)
     for row in range(samples):
         pictures = [predictions.images[row]]
         pictures += [colored(panel_labels(predictions, name)[row], colors) for name in panels]
-        titles = ["Image", *(PANELS[name] for name in panels)]
-        for axes, picture, title in zip(grid[row], pictures, titles, strict=True):
+        for axes, picture in zip(grid[row], pictures, strict=True):
             axes.imshow(picture, interpolation="nearest" if width < 200 else "antialiased")
             axes.set_axis_off()
-            if row == 0:
-                axes.set_title(title, fontsize=10, color=_INK)
-    handles = [Patch(color=c, label=e.name) for c, e in zip(colors, classes, strict=False)]
-    legend = figure.legend(
+    for axes, title in zip(grid[0], ["Image", *(PANELS[name] for name in panels)], strict=True):
+        axes.set_title(title, fontsize=10, color=_INK)
+    handles = [Patch(color=color, label=name) for name, color in legend]
+    shown = figure.legend(
         handles=handles, loc="outside lower center", ncols=6, fontsize=9, frameon=False
     )
-    _plain_texts(legend.get_texts())
+    for text in shown.get_texts():
+        text.set_parse_math(False)  # a dollar sign in a name starts no formula
     return figure
+
+
+def legend_entries(
+    predictions: Predictions, classes: Sequence[ClassEntry]
+) -> list[tuple[str, str]]:
+    """Name and colour of every class, and of the pixels that are not scored if there are some."""
+    entries = [
+        (entry.name, color) for entry, color in zip(classes, class_colors(classes), strict=True)
+    ]
+    if (predictions.truth == IGNORE_INDEX).any():
+        entries.append(("not scored", "#000000"))
+    return entries
 
 
 def panel_labels(predictions: Predictions, panel: str) -> NDArray[np.int64]:
@@ -165,7 +181,7 @@ def class_colors(classes: Sequence[ClassEntry]) -> list[str]:
     """A colour ``#rrggbb`` for each class: its own, or one of tab20 where it names none."""
     fallback = mpl.colormaps["tab20"]
     return [
-        to_hex(entry.color) if is_color_like(entry.color) else to_hex(fallback(index % 20))
+        to_hex(entry.color or "" if is_color_like(entry.color) else fallback(index % 20))
         for index, entry in enumerate(classes)
     ]
 
@@ -278,13 +294,3 @@ def _rates_legend(figure: Figure, branches: Sequence[int], *, with_final: bool) 
     figure.legend(
         handles=handles, loc="outside upper center", ncols=len(handles), fontsize=8.5, frameon=False
     )
-
-
-def _small_legend(axes: Axes, *, loc: str) -> None:
-    axes.legend(loc=loc, fontsize=8.5, frameon=False)
-
-
-def _plain_texts(texts: Sequence[Any]) -> None:
-    """Show names as they are: a dollar sign in a name starts no formula."""
-    for text in texts:
-        text.set_parse_math(False)

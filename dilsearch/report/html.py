@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dilsearch.report import figures, tables
-from dilsearch.report.tables import RunData
+from dilsearch.report.tables import Predictions, RunData
 from dilsearch.report.verdict import verdict
 from dilsearch.runs import write_atomically
 
@@ -27,7 +27,7 @@ REPORT_NAME = "report.html"
 
 _SAMPLES = 4
 _LONGEST_SIDE_PX = 480
-_NETWORK_NAMES = {"fractional": "Fractional", "retrain": "Retrained", "control": "Control"}
+_PLAN_COLUMNS = ("searched", "rates", *tables.FIELD_COLUMNS, "changes")
 _METRIC_NAMES = {
     "mean_iou": "Mean IoU",
     "pixel_accuracy": "Pixel accuracy",
@@ -62,8 +62,10 @@ def write_report(run_dir: Path) -> Path:
         write_atomically(data.folder.path(f"figures/{name}.png"), figures.as_png(figure))
         write_atomically(data.folder.path(f"figures/{name}.svg"), vector[name])
     if data.predictions is not None:
-        shown = figures.as_png(_predictions_figure(data.predictions, data), dpi=120)
-        write_atomically(data.folder.path("figures/predictions.png"), shown)
+        classes = _shown_classes(data, data.predictions)
+        shown = figures.predictions_figure(data.predictions, classes, most=_SAMPLES)
+        path = data.folder.path("figures/predictions.png")
+        write_atomically(path, figures.as_png(shown, dpi=120))
     page = render(data, {name: _data_uri(svg, "svg+xml") for name, svg in vector.items()})
     data.folder.write_text(REPORT_NAME, page)
     return data.folder.path(REPORT_NAME)
@@ -109,13 +111,12 @@ def render(data: RunData, images: Mapping[str, str]) -> str:
         cards=key_figures(data),
         images=images,
         plan=_plan_rows(data),
-        needed=tables.needed_px(data),
         policy=data.setting("gap", "policy"),
         control_rate=tables.control_rate_text(data),
         metrics=_metric_rows(data),
-        networks=[_NETWORK_NAMES[name] for name in tables.metrics_table(data).columns],
+        networks=_network_titles(tables.metrics_table(data)),
         classes=_class_rows(data),
-        class_networks=[_NETWORK_NAMES[n] for n in tables.class_iou_table(data) if n != "share"],
+        class_networks=_network_titles(tables.class_iou_table(data)),
         samples=_samples(data),
         legend=_legend(data),
         provenance=provenance(data),
@@ -180,7 +181,7 @@ def _field_card(data: RunData) -> Card | None:
         return None
     needed, at_one = tables.needed_px(data), tables.rate_one_field_px(data)
     notes = [
-        f"{needed:,} px needed" if needed is not None else None,
+        f"{needed} px needed" if needed is not None else None,
         f"{at_one} px with every rate 1" if at_one is not None else None,
     ]
     good = None if needed is None else min(tables.field_sides(value)) >= needed
@@ -191,8 +192,8 @@ def _bounds_card(data: RunData) -> Card | None:
     if data.field is None:
         return None
     table = tables.plan_table(data)
-    kept = int(table["bound_ok"].fillna(False).astype(bool).sum())
-    note = "sites without gaps" if kept == len(table) else "sites; the others leave gaps"
+    kept = int(table["bound_ok"].eq(True).sum())
+    note = "sites: rate at most field / stride"
     return Card("Bounds kept", f"{kept} of {len(table)}", note, kept == len(table))
 
 
@@ -222,12 +223,14 @@ def _time_card(data: RunData) -> Card | None:
 
 def _plan_rows(data: RunData) -> list[dict[str, Any]]:
     """One row per site for the template; a cell whose stage has not finished is absent (None)."""
-    columns = ("searched", "rates", "field_in_px", "stride_in_px", "bound")
-    columns += ("bound_ok", "field_out_px", "changes")
     table = tables.plan_table(data)
-    table = table.reindex(columns=list(columns)).astype(object)
-    table = table.where(table.notna(), None)
-    return [{"site": str(site), **row} for site, row in table.to_dict(orient="index").items()]
+    table = table.reindex(columns=list(_PLAN_COLUMNS)).astype(object).reset_index()
+    rows = table.where(table.notna(), None).to_dict(orient="records")
+    return [{str(column): cell for column, cell in row.items()} for row in rows]
+
+
+def _network_titles(table: pd.DataFrame) -> list[str]:
+    return [title for name, title in tables.NETWORKS.items() if name in table]
 
 
 def _metric_rows(data: RunData) -> list[dict[str, Any]]:
@@ -237,7 +240,7 @@ def _metric_rows(data: RunData) -> list[dict[str, Any]]:
         name = _METRIC_NAMES.get(str(metric), str(metric).replace("_", " ").capitalize())
         gain = None
         if {"retrain", "control"} <= set(table.columns):
-            gain = _absent_if_nan(100 * (values["retrain"] - values["control"]))
+            gain = _points_text(values["retrain"] - values["control"])
         rows.append({"name": name, "values": [_absent_if_nan(v) for v in values], "gain": gain})
     return rows
 
@@ -256,17 +259,9 @@ def _class_rows(data: RunData) -> list[dict[str, Any]]:
     ]
 
 
-def _predictions_figure(predictions: tables.Predictions, data: RunData) -> Figure:
-    classes = _shown_classes(data)
-    colors = figures.class_colors(classes)
-    return figures.predictions_figure(predictions, colors, classes, most=_SAMPLES)
-
-
-def _shown_classes(data: RunData) -> list[tables.ClassEntry]:
+def _shown_classes(data: RunData, found: Predictions) -> list[tables.ClassEntry]:
     """The classes, made up to the largest index that the pictures show."""
-    if data.predictions is None:
-        return []
-    maps = [data.predictions.truth, *data.predictions.networks.values()]
+    maps = [found.truth, *found.networks.values()]
     indices = [labels[labels != tables.IGNORE_INDEX].max(initial=-1) for labels in maps]
     return tables.class_entries(data, at_least=int(max(indices)) + 1)
 
@@ -276,7 +271,7 @@ def _samples(data: RunData) -> list[list[dict[str, Any]]]:
     found = data.predictions
     if found is None:
         return []
-    colors = figures.class_colors(_shown_classes(data))
+    colors = figures.class_colors(_shown_classes(data, found))
     panels = [name for name in figures.PANELS if name == "truth" or name in found.networks]
     return [
         [_picture("Image", found.images[index], photo=True)]
@@ -311,16 +306,8 @@ def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def _legend(data: RunData) -> list[tuple[str, str]]:
-    """Class names with their colours, and the ignored pixels where a truth shows some."""
-    classes = _shown_classes(data)
-    pairs = [
-        (entry.name, color)
-        for entry, color in zip(classes, figures.class_colors(classes), strict=True)
-    ]
     found = data.predictions
-    if found is not None and (found.truth == tables.IGNORE_INDEX).any():
-        pairs.append(("not scored", "#000000"))
-    return pairs
+    return [] if found is None else figures.legend_entries(found, _shown_classes(data, found))
 
 
 def _stage_rows(data: RunData) -> list[tuple[str, str]]:
@@ -339,6 +326,11 @@ def _named(name: str, value: Any) -> str | None:
 
 def _joined(parts: Sequence[Any]) -> str:
     return " · ".join(str(part) for part in parts if part not in (None, ""))
+
+
+def _points_text(difference: float) -> str:
+    """A difference of two scores in points of 0.01, with its sign; empty where there is none."""
+    return "" if pd.isna(difference) else f"{100 * difference:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _absent_if_nan(value: Any) -> float | None:

@@ -21,8 +21,8 @@ from dilsearch.plan import DilationPlan
 from dilsearch.runs import SPACE_FILE, RunFolder
 from dilsearch.scores import class_iou, confusion_of
 
-NETWORKS = ("fractional", "retrain", "control")
-"""The networks a run compares: as searched, rounded and retrained, and with every rate 1."""
+NETWORKS = {"fractional": "Fractional", "retrain": "Retrained", "control": "Control"}
+"""The networks a run compares, with their titles: as searched, rounded and retrained, rate 1."""
 
 METRICS = ("mean_iou", "pixel_accuracy", "class_accuracy", "freq_weighted_iou", "far_accuracy")
 """Metric names in the order they are shown; any other metric of a run follows them."""
@@ -30,12 +30,15 @@ METRICS = ("mean_iou", "pixel_accuracy", "class_accuracy", "freq_weighted_iou", 
 IGNORE_INDEX = 255
 """Class index of a pixel that is never scored."""
 
+FIELD_COLUMNS = ("field_in_px", "stride_in_px", "bound", "bound_ok", "field_out_px")
+"""What ``field.csv`` says of each site."""
+
 _COLUMNS = {
     "trajectory.csv": ("step", "loss", "field_px"),
     "retrain.csv": ("step", "loss"),
     "control.csv": ("step", "loss"),
     "projection.csv": ("site", "branch", "before", "after", "rule"),
-    "field.csv": ("site", "field_in_px", "stride_in_px", "bound", "bound_ok", "field_out_px"),
+    "field.csv": ("site", *FIELD_COLUMNS),
     "counts.csv": ("stage", "region", "truth", "predicted", "count"),
 }
 _RATE_COLUMN = re.compile(r"(?P<site>.+)\[(?P<branch>\d+)\]")
@@ -136,7 +139,7 @@ def read_run(run_dir: Path) -> RunData:
 
 
 def rates_over_time(trajectory: pd.DataFrame) -> pd.DataFrame:
-    """The searched rates in long form: step, site, branch, rate; sites in the trajectory's order."""
+    """The searched rates in long form: step, site, branch, rate; sites in the file's order."""
     parts = []
     for column in trajectory.columns:
         if match := _RATE_COLUMN.fullmatch(str(column)):
@@ -219,8 +222,7 @@ def plan_table(data: RunData) -> pd.DataFrame:
         if plan is not None:
             table[column] = [rates_text(plan.get(site, ())) for site in table.index]
     if data.field is not None:
-        columns = [column for column in _COLUMNS["field.csv"] if column != "site"]
-        table = table.join(data.field.drop_duplicates("site").set_index("site")[columns])
+        table = table.join(data.field.set_index("site")[list(FIELD_COLUMNS)])
     if data.projection is not None:
         table["changes"] = [changes_text(data, site) for site in table.index]
     return table
@@ -376,7 +378,7 @@ def _read_predictions(path: Path) -> Predictions | None:
         return None
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            networks = {name: np.asarray(arrays[name]) for name in NETWORKS if name in arrays}
-            return Predictions(np.asarray(arrays["images"]), np.asarray(arrays["truth"]), networks)
+            labels = {name: arrays[name].astype(np.int64) for name in NETWORKS if name in arrays}
+            return Predictions(arrays["images"], arrays["truth"].astype(np.int64), labels)
     except (KeyError, ValueError, OSError, EOFError, BadZipFile) as error:
         raise RunError(f"{path} holds no readable arrays ({error}); evaluate again.") from None

@@ -33,6 +33,8 @@ _WRITTEN_BY = {
     "field.csv": "convert",
     "retrain.csv": "retrain",
     "weights.safetensors": "retrain",
+    "control.csv": "control",
+    "control.safetensors": "control",
     "counts.csv": "evaluate",
     "summary.json": "evaluate",
 }
@@ -254,7 +256,6 @@ class RunFolder:
                 dtype=dict.fromkeys(_TEXT_COLUMNS, "string"),
                 keep_default_na=False,
                 na_values=[""],
-                float_precision="round_trip",
             )
         except ValueError as error:
             raise RunError(f"{path} is not a readable table ({error}). {_RESTORE}") from None

@@ -53,16 +53,7 @@ def read_plan(model: nn.Module) -> DilationPlan:
         SurgeryError: If the model has no relaxed site, or a rate is not a finite number.
     """
     sites = relaxed_sites(model)
-    values = iter(_values(sites))
-    return DilationPlan(
-        {
-            name: SiteRates(
-                layer.granularity.kind,
-                tuple(_finite(next(values), name) for _ in range(layer.granularity.branches)),
-            )
-            for name, layer in sites.items()
-        }
-    )
+    return _plan(sites, _values(sites))
 
 
 def rate_parameters(model: nn.Module) -> list[nn.Parameter]:
@@ -90,31 +81,30 @@ def clamp_rates(model: nn.Module, *, gap: Literal["enforce", "ignore"] = "ignore
         SurgeryError: If a rate is not a finite number, or the gap bound is asked for where
             ``relax`` was given no example to trace.
     """
-    before = read_plan(model)
     sites = relaxed_sites(model)
+    before = _values(sites)
     limits = {
         name: (layer.granularity.lower, layer.granularity.upper) for name, layer in sites.items()
     }
-    if gap == "ignore":
-        after = before.replace(
-            {
-                name: tuple(min(max(rate, limits[name][0]), limits[name][1]) for rate in rates)
-                for name, rates in before.items()
-            }
-        )
-        bounds = {name: float(upper) for name, (_, upper) in limits.items()}
-    else:
+    # a step may have gone below 0, which no plan can hold: limits first
+    after = _plan(
+        sites,
+        {
+            name: tuple(min(max(rate, limits[name][0]), limits[name][1]) for rate in rates)
+            for name, rates in before.items()
+        },
+    )
+    bounds = {name: upper for name, (_, upper) in limits.items()}
+    if gap == "enforce":
         graph = field_graph(model)
         if graph is None:
             raise SurgeryError(
                 "the gap bound needs the model's field graph; give relax an example input"
             )
-        after = enforce_bounds(before, graph, limits)
-        bounds = {
-            row.name: float(min(row.bound, limits[row.name][1]))
-            for row in graph.propagate(after).rows
-            if row.name in limits
-        }
+        after = enforce_bounds(after, graph, limits)
+        for row in graph.propagate(after).rows:
+            if row.name in bounds:
+                bounds[row.name] = min(row.bound, bounds[row.name])
     for name, layer in sites.items():
         if after[name] != before[name]:
             layer.rate.copy_(torch.tensor(after[name]).reshape(layer.rate.shape))
@@ -126,12 +116,21 @@ def _layers(model: nn.Module) -> Iterator[RelaxedConv2d]:
     yield from relaxed_sites(model).values()
 
 
-def _values(sites: dict[str, RelaxedConv2d]) -> list[float]:
-    """All rates at once: one transfer from the device."""
-    values: list[float] = torch.cat(
-        [layer.rate.detach().reshape(-1) for layer in sites.values()]
-    ).tolist()
-    return values
+def _plan(sites: dict[str, RelaxedConv2d], rates: dict[str, tuple[float, ...]]) -> DilationPlan:
+    return DilationPlan(
+        {name: SiteRates(layer.granularity.kind, rates[name]) for name, layer in sites.items()}
+    )
+
+
+def _values(sites: dict[str, RelaxedConv2d]) -> dict[str, tuple[float, ...]]:
+    """All rates by site, fetched from the device at once."""
+    fetched = iter(
+        torch.cat([layer.rate.detach().reshape(-1) for layer in sites.values()]).tolist()
+    )
+    return {
+        name: tuple(_finite(next(fetched), name) for _ in range(layer.granularity.branches))
+        for name, layer in sites.items()
+    }
 
 
 def _finite(rate: float, site: str) -> float:

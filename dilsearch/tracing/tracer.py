@@ -6,6 +6,7 @@ or becomes a node of the field graph. Convolutions are recognised as modules, so
 one site even where it splits channels inside.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,6 +69,7 @@ class _Walk:
     nodes: list[Node] = field(default_factory=list)
     places: dict[fx.Node, str] = field(default_factory=dict)
     unfollowed: dict[str, str] = field(default_factory=dict)
+    calls: Counter[str] = field(default_factory=Counter)
 
     def graph(self) -> FieldGraph:
         user_inputs = set(self.program.graph_signature.user_inputs)
@@ -99,23 +101,21 @@ class _Walk:
             handler(self, node, sources)
 
     def _site_of(self, node: fx.Node) -> str | None:
-        """The convolution module this operation is part of, called for the first time."""
-        for path in reversed(_module_paths(node)):
-            base, _, again = path.partition("@")
-            if base in self.convolutions:
-                if again:
-                    raise TraceError(
-                        f"convolution '{base}' is used twice in one forward pass, so that it has "
-                        "two fields; give each use a module of its own"
-                    )
-                return base
-        return None
+        """The convolution module this operation is part of."""
+        return next(
+            (path for path in reversed(_module_paths(node)) if path in self.convolutions), None
+        )
 
     def _site(self, node: fx.Node, site: str, sources: list[fx.Node]) -> None:
         """Operations of one convolution module: the first makes the node, the rest are it."""
-        made = any(existing.name == site for existing in self.nodes)
-        if not made:
-            conv = self.convolutions[site]
+        conv = self.convolutions[site]
+        self.calls[site] += "conv" in _operation(node)
+        if self.calls[site] > _convolutions_per_call(conv):
+            raise TraceError(
+                f"convolution '{site}' is used twice in one forward pass, so that it has two "
+                "fields; give each use a module of its own"
+            )
+        if not any(existing.name == site for existing in self.nodes):
             rates = present_rates(conv, _branch_count(conv))
             padding = explicit_padding(conv)
             dilation = _pair(conv.dilation)
@@ -295,7 +295,48 @@ class _Walk:
 
 _Handler = Callable[[_Walk, fx.Node, list[fx.Node]], None]
 _CHANNEL_SPLITS = frozenset({"chunk", "split", "split_with_sizes", "unbind", "tensor_split"})
-_POINTWISE = ["alias", "batch_norm", "celu", "clone", "contiguous", "detach", "dropout", "elu", "feature_dropout", "gelu", "getitem", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "lift_fresh_copy", "mish", "native_batch_norm", "prelu", "relu", "relu6", "rsqrt", "selu", "sigmoid", "silu", "softplus", "sqrt", "square", "tanh", "threshold", "to", "_to_copy", "clamp", "neg", "exp", "log", "abs", "softmax", "log_softmax", "pow"]
+_POINTWISE = [
+    "alias",
+    "batch_norm",
+    "celu",
+    "clone",
+    "contiguous",
+    "detach",
+    "dropout",
+    "elu",
+    "feature_dropout",
+    "gelu",
+    "getitem",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "leaky_relu",
+    "lift_fresh_copy",
+    "mish",
+    "native_batch_norm",
+    "prelu",
+    "relu",
+    "relu6",
+    "rsqrt",
+    "selu",
+    "sigmoid",
+    "silu",
+    "softplus",
+    "sqrt",
+    "square",
+    "tanh",
+    "threshold",
+    "to",
+    "_to_copy",
+    "clamp",
+    "neg",
+    "exp",
+    "log",
+    "abs",
+    "softmax",
+    "log_softmax",
+    "pow",
+]
 _JOINS = ["add", "sub", "mul", "div", "maximum", "minimum", "where", "stack"]
 _HANDLERS: dict[str, _Handler] = {
     **dict.fromkeys(_POINTWISE, _Walk._alias),
@@ -353,6 +394,12 @@ def _is_tensor(node: fx.Node) -> bool:
 
 def _rank(node: fx.Node) -> int:
     return int(node.meta["val"].dim())
+
+
+def _convolutions_per_call(conv: Convolution) -> int:
+    """A branched convolution with equal rates runs as one."""
+    rates = present_rates(conv, _branch_count(conv))
+    return len(rates) if len(set(rates)) > 1 else 1
 
 
 def _branch_count(conv: Convolution) -> int:

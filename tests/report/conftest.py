@@ -1,7 +1,9 @@
 """Synthetic run folders as a finished search would leave them: a toy one and a CamVid-like one."""
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pandas as pd
 import pytest
 
 from dilsearch.plan import DilationPlan
+from dilsearch.report import write_report
 from dilsearch.runs import RunFolder
 
 TOY_CLASSES = [
@@ -56,9 +59,22 @@ rate = 1
 RunFactory = Callable[..., Path]
 
 
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, tuple[str, ...]], Path]:
+    """A run folder of that kind and with those stages, written once and only copied from."""
+
+    @cache
+    def write(kind: str, stages: tuple[str, ...]) -> Path:
+        folder = tmp_path_factory.mktemp(kind)
+        write_run(folder, kind, stages)
+        return folder
+
+    return write
+
+
 @pytest.fixture
-def make_run(tmp_path: Path) -> RunFactory:
-    """``make_run("toy", stages=("search",), name="run", summary={...})`` writes a run folder."""
+def make_run(tmp_path: Path, pristine: Callable[[str, tuple[str, ...]], Path]) -> RunFactory:
+    """``make_run("toy", stages=("search",), name="run", summary={...})`` gives a run folder."""
 
     def make(
         kind: str = "toy",
@@ -68,14 +84,24 @@ def make_run(tmp_path: Path) -> RunFactory:
         summary: Mapping[str, Any] | None = None,
     ) -> Path:
         folder = tmp_path / name
-        folder.mkdir()
-        write_run(folder, kind, stages)
+        shutil.copytree(pristine(kind, tuple(stages)), folder)
         if summary:
             path = folder / "summary.json"
             path.write_text(json.dumps(_merged(json.loads(path.read_text()), summary)))
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """Finished runs with their reports, by kind: ``toy`` and ``camvid``. Not to be changed."""
+    folders = {}
+    for kind in ("toy", "camvid"):
+        folders[kind] = tmp_path_factory.mktemp(kind)
+        write_run(folders[kind], kind, STAGES)
+        write_report(folders[kind])
+    return folders
 
 
 def write_run(folder: Path, kind: str, stages: Sequence[str]) -> None:
@@ -235,7 +261,8 @@ def _write_networks(
     if counts:
         run.write_csv("counts.csv", pd.concat(counts))
         run.path("arrays").mkdir()
-        np.savez_compressed(run.path("arrays/predictions.npz"), **arrays)
+        stored = {name: array.astype(np.uint8) for name, array in arrays.items()}
+        np.savez_compressed(run.path("arrays/predictions.npz"), **stored)
 
 
 def _scores(pairs: pd.DataFrame) -> dict[str, float]:

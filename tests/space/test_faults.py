@@ -485,7 +485,7 @@ def _changed(document, path, value):
     return document
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(
     changes=st.lists(st.tuples(st.sampled_from(_DOCUMENT_PATHS), _VALUES), min_size=1, max_size=3),
     overrides=st.lists(

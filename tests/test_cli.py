@@ -1,0 +1,183 @@
+"""The command line as a user types it: results on standard output, one sentence for a mistake."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dilsearch.cli import main
+
+TINY = (
+    "data.size_px=32 data.bar_width_px=[4,6] data.patch_px=4 data.validation_images=2 "
+    "train.batch_size=2 search.steps=3 retrain.steps=2 train.warmup_steps=0"
+).split()
+SETTINGS = [word for setting in TINY for word in ("--set", setting)]
+
+
+def call(*words: str | Path) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in words])
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def mistake(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
+    """What a mistake prints; nothing on standard output, no traceback, exit code 2."""
+    capsys.readouterr()
+    assert call(*words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+    assert err.startswith("dilsearch: ")
+    return err
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cli") / "run"
+    assert call("run", "toy", "--out", path, "--quiet", "--device", "cpu", *SETTINGS) == 0
+    return path
+
+
+def test_run_writes_a_report(run_folder: Path) -> None:
+    assert (run_folder / "report.html").is_file()
+    assert json.loads((run_folder / "run.json").read_text())["command"].startswith(
+        "dilsearch run toy"
+    )
+
+
+def test_json_goes_to_standard_output_alone(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("run", "toy", "--out", run_folder, "--resume", "--json", "--device", "cpu")
+    assert call(*words, *SETTINGS) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == json.loads((run_folder / "summary.json").read_text())
+    assert "search: finished already" in err
+
+
+def test_a_finished_run_shows_plan_metrics_and_verdict(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("report", run_folder) == 0
+    out = capsys.readouterr().out
+    for expected in ("blocks.4.conv2", "far accuracy", "retrained", "control", "report.html"):
+        assert expected in out
+
+
+def test_each_stage_runs_alone_from_the_files_of_the_one_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert call("search", "toy", "--out", run, "--quiet", *SETTINGS) == 0
+    assert (run / "plan.float.json").is_file()
+    for words in (
+        ("convert", run),
+        ("retrain", run),
+        ("retrain", run, "--control"),
+        ("evaluate", run),
+        ("report", run),
+    ):
+        assert call(*words, "--quiet") == 0, words
+    assert (run / "report.html").is_file()
+    capsys.readouterr()
+    assert call("convert", run) == 0
+    assert "convert: finished already" in capsys.readouterr().err
+
+
+def test_a_folder_with_a_run_is_refused(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    err = mistake(capsys, "run", "toy", "--out", run_folder, *SETTINGS)
+    assert "already holds a run" in err
+    assert "--resume" in err
+    assert "--out" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["run", "tory"], "did you mean 'toy'?"),
+        (["run", "toy", "--profile", "quik"], "did you mean 'quick'?"),
+        (["run", "toy", "--set", "data.size=3"], "did you mean 'size_px'?"),
+        (["run", "toy", "--set", "search.steps=many"], "steps"),
+        (["run", "toy", "--seed", "one"], "'one' is not a valid integer"),
+        (["run", "toy", "--device", "tpu"], "device 'tpu' is unknown"),
+        (["run", "toy", "--data", "."], "reads no folder; leave out --data"),
+        (["run", "regseg_camvid"], "needs a data folder; give --data PATH"),
+        (["run", "regseg_camvid", "--data", "nowhere"], "nowhere"),
+        (["run"], "Missing argument 'SPACE'"),
+        (["walk"], "No such command 'walk'"),
+        (["convert", "nowhere"], "nowhere holds no run: there is no run.json in it"),
+        (["report", "nowhere"], "nowhere is not a run folder"),
+        (["spaces", "tory"], "did you mean 'toy'?"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_leaves_nothing_behind(
+    words: list[str],
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert text in mistake(capsys, *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_data_lists_every_fault_and_leaves_no_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    for split in ("train", "val"):
+        for folder in (split, f"{split}annot"):
+            (data / folder).mkdir(parents=True)
+    Image.new("RGB", (12, 8)).save(data / "train" / "lonely.png")
+    Image.new("RGB", (12, 8)).save(data / "val" / "a.png")
+    Image.new("L", (12, 8), 77).save(data / "valannot" / "a.png")
+    out = tmp_path / "run"
+    err = mistake(capsys, "run", "regseg_camvid", "--data", data, "--out", out)
+    assert "lonely" in err
+    assert "77" in err
+    assert not out.exists()
+
+
+def test_spaces_lists_and_explains(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("spaces") == 0
+    out = capsys.readouterr().out
+    for name in ("toy", "regseg_camvid", "regseg_cityscapes"):
+        assert name in out
+    assert call("spaces", "toy", "--json", "--set", "data.size_px=64") == 0
+    assert json.loads(capsys.readouterr().out)["data"]["size_px"] == 64
+    assert call("spaces", "toy") == 0
+    assert "search.rate_learning_rate" in capsys.readouterr().out
+
+
+def test_version_and_help_need_no_torch() -> None:
+    program = (
+        "import sys; from dilsearch.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('torch', 'pandas', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "Find a network's dilation rates" in done.stdout
+    done = subprocess.run(
+        [sys.executable, "-m", "dilsearch", "--version"], capture_output=True, text=True
+    )
+    assert done.stdout.startswith("dilsearch 0.")
+
+
+def test_report_needs_no_torch(run_folder: Path) -> None:
+    program = (
+        "import sys; from dilsearch.cli import main\n"
+        f"try: main(['report', {str(run_folder)!r}, '--quiet'])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "False", done.stderr

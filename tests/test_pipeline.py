@@ -1,0 +1,174 @@
+"""A run from end to end on a task of a few seconds: its files, its resumption, its determinism."""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dilsearch.errors import RunError
+from dilsearch.pipeline import STAGES, Resources, Workbench, run_stages
+from dilsearch.plan import DilationPlan
+from dilsearch.progress import Reporter
+from dilsearch.runs import RunFolder
+from dilsearch.space import SearchSpace
+
+TINY = (
+    "data.size_px=32",
+    "data.bar_width_px=[4, 6]",
+    "data.patch_px=4",
+    "data.validation_images=4",
+    "train.batch_size=2",
+    "search.steps=6",
+    "retrain.steps=3",
+    "train.warmup_steps=1",
+)
+
+
+def bench(path: Path, *, seed: int = 0, resume: bool = False, extra: tuple[str, ...] = ()) -> Workbench:
+    space = SearchSpace.load("toy", "smoke", (*TINY, *extra))
+    folder = RunFolder.create(
+        path, command="test", space=space.to_toml(), seed=seed, resume=resume
+    )
+    return Workbench(folder, Resources(space, device="cpu"), seed, Reporter(quiet=True))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("run") / "toy"
+    run_stages(bench(path), list(STAGES))
+    return path
+
+
+def test_every_file_of_the_run_is_there(finished: Path) -> None:
+    expected = (
+        "run.json space.toml trajectory.csv plan.float.json plan.json projection.csv field.csv "
+        "counts.csv retrain.csv control.csv search.safetensors weights.safetensors "
+        "control.safetensors arrays/predictions.npz summary.json"
+    ).split()
+    assert [name for name in expected if not (finished / name).is_file()] == []
+    assert not list(finished.glob("checkpoints/*"))
+
+
+def test_the_summary_holds_what_it_promises(finished: Path) -> None:
+    summary = json.loads((finished / "summary.json").read_text())
+    assert {"seconds", "steps", "field_px"} <= set(summary["search"])
+    assert {"rates", "field_px", "bound_ok", "holes", "needed_px"} <= set(summary["plan"])
+    assert summary["plan"]["bound_ok"] is True
+    assert summary["plan"]["holes"] == 0
+    assert summary["plan"]["needed_px"] == 63
+    metrics = {
+        "pixel_accuracy",
+        "class_accuracy",
+        "mean_iou",
+        "freq_weighted_iou",
+        "far_accuracy",
+    }
+    for network in ("fractional", "retrain", "control"):
+        assert set(summary[network]["val"]) == metrics
+    assert summary["control"]["field_px"] == 47  # 7 px, and five blocks of rate 1 at stride 4
+
+
+def test_the_trajectory_starts_at_one_and_ends_at_the_plan(finished: Path) -> None:
+    trajectory = pd.read_csv(finished / "trajectory.csv")
+    rates = [column for column in trajectory if "[" in column]
+    assert trajectory["step"].tolist() == list(range(7))
+    assert (trajectory.loc[0, rates] == 1.0).all()
+    plan = DilationPlan.load(finished / "plan.float.json")
+    assert trajectory.loc[6, rates].tolist() == pytest.approx([r for s in plan.values() for r in s])
+    assert not plan.is_integer  # they have moved
+    assert DilationPlan.load(finished / "plan.json").is_integer
+
+
+def test_counts_and_predictions_cover_the_validation_set(finished: Path) -> None:
+    counts = pd.read_csv(finished / "counts.csv")
+    totals = counts[counts["region"] == "all"].groupby("stage")["count"].sum()
+    assert totals.to_dict() == dict.fromkeys(("control", "fractional", "retrain"), 4 * 32 * 32)
+    with np.load(finished / "arrays" / "predictions.npz", allow_pickle=False) as arrays:
+        assert arrays["images"].shape == (4, 32, 32, 3)
+        assert arrays["retrain"].shape == arrays["truth"].shape == (4, 32, 32)
+
+
+def test_equal_runs_give_equal_files(finished: Path, tmp_path: Path) -> None:
+    run_stages(bench(tmp_path / "again"), list(STAGES))
+    run_stages(bench(tmp_path / "other", seed=1), ["search"])
+    for name in (
+        "trajectory.csv",
+        "plan.json",
+        "search.safetensors",
+        "weights.safetensors",
+        "counts.csv",
+    ):
+        assert (tmp_path / "again" / name).read_bytes() == (finished / name).read_bytes(), name
+    # negative control: another seed gives another trajectory
+    name = "trajectory.csv"
+    assert (tmp_path / "other" / name).read_bytes() != (finished / name).read_bytes()
+
+
+def test_an_interrupted_search_goes_on_to_the_same_result(finished: Path, tmp_path: Path) -> None:
+    stopped = bench(tmp_path / "run")
+
+    class Stopper(Reporter):
+        @contextmanager
+        def training(self, stage: str, steps: int) -> Iterator[Callable[..., None]]:
+            def watch(row: Mapping[str, float]) -> None:
+                if row["step"] == 3:
+                    os.kill(os.getpid(), signal.SIGINT)
+
+            yield watch
+
+    stopped.reporter = Stopper(quiet=True)
+    with pytest.raises(KeyboardInterrupt):
+        run_stages(stopped, ["search"])
+    assert not stopped.folder.is_finished("search")
+    assert (tmp_path / "run" / "checkpoints" / "search.safetensors").is_file()
+    run_stages(bench(tmp_path / "run", resume=True), list(STAGES))
+    for name in ("trajectory.csv", "plan.json", "weights.safetensors", "counts.csv"):
+        assert (tmp_path / "run" / name).read_bytes() == (finished / name).read_bytes(), name
+
+
+def test_a_finished_stage_is_not_run_again_unless_forced(finished: Path) -> None:
+    again = bench(finished, resume=True)
+    before = (finished / "plan.json").stat().st_mtime_ns
+    run_stages(again, ["convert"])
+    assert (finished / "plan.json").stat().st_mtime_ns == before
+
+
+def test_forcing_a_stage_makes_what_stands_on_it_unfinished(tmp_path: Path) -> None:
+    run = bench(tmp_path / "run")
+    run_stages(run, list(STAGES))
+    run_stages(run, ["convert"], force=True)
+    assert run.folder.is_finished("search")
+    assert run.folder.is_finished("control")  # its rates do not depend on the plan
+    assert not run.folder.is_finished("retrain")
+    assert not run.folder.is_finished("evaluate")
+
+
+@pytest.mark.parametrize(
+    ("stage", "text"),
+    [
+        ("convert", "has no plan.float.json. Run the stage that writes it, search, first"),
+        ("retrain", "has no plan.json. Run the stage that writes it, convert, first"),
+        ("evaluate", "holds no trained network to evaluate; run 'dilsearch search'"),
+    ],
+)
+def test_a_stage_without_its_input_names_what_to_run(
+    tmp_path: Path, stage: str, text: str
+) -> None:
+    with pytest.raises(RunError, match=text):
+        run_stages(bench(tmp_path / "run"), [stage])
+
+
+def test_the_reported_gap_policy_keeps_rates_and_says_so(tmp_path: Path) -> None:
+    extra = ("gap.policy=report", "search.rate_learning_rate=5.0")
+    run = bench(tmp_path / "run", extra=extra)
+    run_stages(run, ["search", "convert"])
+    summary = run.folder.read_json("summary.json")
+    field = run.folder.read_csv("field.csv")
+    assert summary["plan"]["bound_ok"] is bool(field["bound_ok"].all())
+    assert summary["plan"]["bound_ok"] is False  # such steps overshoot what enforce would keep

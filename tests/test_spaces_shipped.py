@@ -1,0 +1,139 @@
+"""The spaces that ship: sound in every profile, found by name from a checkout and from a wheel."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+from dilsearch.space import SearchSpace, list_spaces
+from dilsearch.space.locate import shipped_folder
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMES = ("regseg_camvid", "regseg_cityscapes", "toy")
+EVERY = [(entry.name, profile) for entry in list_spaces() for profile in entry.profiles]
+
+
+def test_the_list_is_complete():
+    entries = list_spaces()
+    assert tuple(entry.name for entry in entries) == NAMES
+    for entry in entries:
+        assert entry.title
+        assert entry.profiles == ("smoke", "quick", "full")
+        assert entry.default_profile == "quick"
+
+
+@pytest.mark.parametrize(("name", "profile"), EVERY)
+def test_every_profile_resolves_and_comes_back(name, profile, tmp_path):
+    space = SearchSpace.load(name, profile)
+    assert (space.name, space.profile) == (name, profile)
+    (tmp_path / "space.toml").write_text(space.to_toml(), encoding="utf-8")
+    assert SearchSpace.load(tmp_path / "space.toml") == space
+
+
+@pytest.mark.parametrize(("name", "profile"), EVERY)
+def test_every_search_starts_from_rate_one_under_the_bound(name, profile):
+    space = SearchSpace.load(name, profile)
+    assert {section.initial for section in space.sites} == {1.0}
+    assert {section.lower for section in space.sites} == {1}
+    assert space.gap.policy == "enforce"
+    assert space.control.enabled
+    assert space.control.rate == 1
+
+
+@pytest.mark.parametrize(("name", "profile"), EVERY)
+def test_the_network_is_built_and_its_sites_are_found(name, profile):
+    from dilsearch.models import build_model
+    from dilsearch.models.registry import searchable_blocks
+
+    space = SearchSpace.load(name, profile)
+    options = dict(space.model.options)
+    blocks = searchable_blocks(space.model.name, **options)
+    model = build_model(
+        space.model.name,
+        num_classes=len(space.data.class_names),
+        rates=[[1] * space.model.branches] * blocks,
+        **options,
+    )
+    modules = dict(model.named_modules())
+    matched = [
+        path
+        for path in modules
+        if any(fnmatchcase(path, glob) for section in space.sites for glob in section.select)
+    ]
+    assert len(matched) == blocks == (5 if name == "toy" else 13)
+    assert all(path.endswith(".conv2") for path in matched)
+
+
+def _largest_field(space: SearchSpace) -> int:
+    """Field of the toy when every rate grows to its limit and its bound: r <= k / s, s = 4."""
+    field_px = 7
+    for _ in range(5):
+        field_px += 8 * min(space.sites[0].upper, field_px // 4)
+    return field_px
+
+
+@pytest.mark.parametrize("profile", ["smoke", "quick", "full"])
+def test_the_toys_limits_leave_room_for_the_field_it_needs(profile):
+    space = SearchSpace.load("toy", profile)
+    assert _largest_field(space) >= space.needed_px
+    # The control: limits of 4 would not.
+    small = SearchSpace.load("toy", profile, ["sites.1.upper=4"])
+    assert _largest_field(small) < small.needed_px
+
+
+def test_camvid_has_its_eleven_classes():
+    data = SearchSpace.load("regseg_camvid").data
+    assert len(data.class_names) == 11
+    assert (data.class_names[0], data.class_names[10]) == ("sky", "bicyclist")
+    assert data.ignore_index == 11
+
+
+def test_cityscapes_follows_the_paper():
+    space = SearchSpace.load("regseg_cityscapes", "full")  # RegSeg (Gao 2022), Sec. 4.2
+    assert (space.train.learning_rate, space.train.batch_size) == (0.05, 8)
+    assert (space.train.loss, space.train.ohem_threshold) == ("ohem", 0.3)
+    assert (space.train.warmup_steps, space.train.poly_power) == (3000, 0.9)
+    assert space.retrain.steps == 2975 // 8 * 1000
+    assert [round(factor * 1024) for factor in space.data.scale] == [400, 1600]
+
+
+def _load_from(folder: Path, elsewhere: Path) -> str:
+    code = (
+        "import dilsearch; from dilsearch.space import SearchSpace, list_spaces; "
+        "print(dilsearch.__file__, *(SearchSpace.load(entry.name).name for entry in list_spaces()))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=elsewhere,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return result.stdout
+
+
+def test_spaces_are_found_from_a_checkout_anywhere(tmp_path):
+    assert shipped_folder() == ROOT / "search_spaces"
+    found = _load_from(ROOT, tmp_path)
+    assert found.split() == [str(ROOT / "dilsearch" / "__init__.py"), *NAMES]
+
+
+def test_spaces_are_found_from_a_wheel(tmp_path):
+    # Built for real, unpacked like an installation, and used from a folder of its own.
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    assert (tmp_path / "site" / "dilsearch" / "search_spaces" / "toy.toml").is_file()
+    found = _load_from(tmp_path / "site", tmp_path)
+    assert found.split() == [str(tmp_path / "site" / "dilsearch" / "__init__.py"), *NAMES]

@@ -1,0 +1,187 @@
+"""The tracer: which operations move the field, and what it says of those it cannot follow."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dilsearch.errors import TraceError
+from dilsearch.geometry import GlobalContext, Join, Resample, Window
+from dilsearch.layers import BranchConv2d, RelaxedConv2d
+from dilsearch.models import build_model
+from dilsearch.plan import DilationPlan
+from dilsearch.sites import PerBranch
+from dilsearch.tracing import trace_graph
+
+
+def meta(*shape: int) -> torch.Tensor:
+    return torch.empty(*shape, device="meta")
+
+
+def conv(taps: int = 3, **options: int) -> nn.Conv2d:
+    return nn.Conv2d(2, 2, taps, **options)
+
+
+def field_of(module: nn.Module, size: int = 64) -> tuple[int, int]:
+    """Size and stride at the first output, height axis."""
+    graph = trace_graph(module, meta(1, 2, size, size))
+    field = graph.propagate().at(graph.outputs[0])[0]
+    return field.size_px, field.stride_px
+
+
+def support_of(module: nn.Module, size: int = 64) -> int:
+    """Independent oracle: rows of the input with a gradient from one central output."""
+    module = module.double().eval()
+    for parameter in module.parameters():
+        nn.init.constant_(parameter, 0.1)
+    image = torch.rand(1, 2, size, size, dtype=torch.float64, requires_grad=True)
+    output = module(image)
+    output[0, 0, output.shape[2] // 2, output.shape[3] // 2].backward()
+    assert image.grad is not None
+    rows = image.grad.abs().sum((0, 1, 3)).nonzero().flatten()
+    return int(rows.max() - rows.min() + 1)
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = conv(padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.conv(x) + x)
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        (conv(padding=1), (3, 1)),
+        (conv(5, padding=4, dilation=2), (9, 1)),
+        (nn.Sequential(conv(padding=1, stride=2), conv(padding=1)), (7, 2)),
+        (nn.Sequential(conv(padding=1), nn.AvgPool2d(2), conv(1)), (4, 2)),
+        (nn.Sequential(nn.AvgPool2d(3, 2, 1), conv(padding=1)), (7, 2)),
+        (nn.Sequential(nn.ZeroPad2d(2), conv(5)), (5, 1)),
+        (nn.Sequential(Residual(), Residual()), (5, 1)),
+        (nn.Sequential(conv(padding="same"), nn.BatchNorm2d(2), nn.ReLU6()), (3, 1)),
+        (conv(1, stride=2), (1, 2)),
+    ],
+)
+def test_field_agrees_with_arithmetic_and_with_gradients(
+    module: nn.Module, expected: tuple[int, int]
+) -> None:
+    assert field_of(module) == expected
+    assert support_of(module) == expected[0]
+
+
+def test_published_fields_are_read_off_the_networks() -> None:
+    # RegSeg Tab. 2: 2399 px for the searched rates; 479 px for RegNetY-600MF's body
+    regseg = trace_graph(
+        build_model("regseg", num_classes=19, rates="dnas_table2").to("meta"), meta(1, 3, 256, 512)
+    )
+    assert regseg.propagate().at("body.17.conv2")[0].size_px == 2399
+    assert regseg.unfollowed == {}
+    regnety = trace_graph(
+        build_model("regnety600mf", num_classes=19).to("meta"), meta(1, 3, 256, 256)
+    )
+    assert regnety.propagate().at("body.14.conv2")[0].size_px == 479
+
+
+def test_squeeze_excite_is_context_and_not_field() -> None:
+    graph = trace_graph(build_model("regseg", num_classes=2), meta(1, 3, 128, 128))
+    assert any(isinstance(node, GlobalContext) for node in graph.nodes)
+    assert graph.propagate().global_context("body.17.conv2")
+    toy = trace_graph(build_model("toy", num_classes=2), meta(1, 3, 64, 64))
+    assert not toy.propagate().global_context("blocks.4.conv2")
+
+
+def test_branches_are_one_site_with_a_rate_each() -> None:
+    graph = trace_graph(
+        BranchConv2d(4, 4, 3, rates=(1, 5), padding=1, groups=4), meta(1, 4, 32, 32)
+    )
+    window = next(node for node in graph.nodes if isinstance(node, Window))
+    assert window.rates == ((1, 1), (5, 5))
+    assert graph.propagate().rows[0].field_out[0].size_px == 11
+
+
+def test_a_relaxed_network_is_traced_at_the_rates_it_came_from() -> None:
+    layer = RelaxedConv2d(nn.Conv2d(4, 4, 3, padding=2, dilation=2, groups=4), PerBranch(1, 8))
+    with torch.no_grad():
+        layer.rate.copy_(torch.tensor([3.7, 5.2]))
+    model = nn.Sequential(layer)
+    graph = trace_graph(model, meta(1, 4, 32, 32))
+    assert graph.propagate().field_px == 5
+    plan = DilationPlan.per_branch({"0": (3.7, 5.2)})
+    assert graph.propagate(plan).field_px == 13  # the outer integer of 5.2 is touched
+    assert isinstance(model[0], RelaxedConv2d)  # the model itself is untouched
+    assert model[0].weight.device.type == "cpu"
+
+
+class Upsampled(nn.Module):
+    def __init__(self, mode: str) -> None:
+        super().__init__()
+        self.conv = conv(padding=1, stride=4)
+        self.mode = mode
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        corners = None if self.mode == "nearest" else False
+        return F.interpolate(self.conv(x), x.shape[-2:], mode=self.mode, align_corners=corners)
+
+
+@pytest.mark.parametrize(("mode", "taps"), [("nearest", 1), ("bilinear", 2), ("bicubic", 4)])
+def test_upsampling_divides_the_stride(mode: str, taps: int) -> None:
+    graph = trace_graph(Upsampled(mode), meta(1, 2, 64, 64))
+    (node,) = [n for n in graph.nodes if isinstance(n, Resample)]
+    assert (node.taps, node.factor) == ((taps, taps), (4, 4))
+    field = graph.propagate().at(graph.outputs[0])[0]
+    assert (field.size_px, field.stride_px) == (3 + (taps - 1) * 4, 1)
+
+
+class Rolled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = conv(padding=1)
+        self.head = conv(padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.roll(self.stem(x), 1, 2))
+
+
+def test_what_cannot_be_followed_is_named_with_its_module() -> None:
+    graph = trace_graph(nn.Sequential(Rolled()), meta(1, 2, 16, 16))
+    (text,) = graph.unfollowed.values()
+    assert text == "aten.roll.default in module '0'"
+    assert set(graph.unfollowed) <= graph.upstream("0.head")
+    assert not set(graph.unfollowed) & graph.upstream("0.stem")
+
+
+def test_an_upsampling_of_uneven_factor_is_not_followed() -> None:
+    graph = trace_graph(Upsampled("bilinear"), meta(1, 2, 62, 62))
+    assert list(graph.unfollowed.values()) == [
+        "aten.upsample_bilinear2d.vec in the model's own forward"
+    ]
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = conv(padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(self.conv(x))
+
+
+def test_a_convolution_used_twice_is_refused() -> None:
+    with pytest.raises(TraceError, match="convolution 'conv' is used twice in one forward pass"):
+        trace_graph(Twice(), meta(1, 2, 16, 16))
+
+
+def test_an_input_that_does_not_fit_is_one_sentence() -> None:
+    with pytest.raises(TraceError, match=r"Conv2d cannot be exported with input of shape \(1, 5"):
+        trace_graph(conv(), meta(1, 5, 16, 16))
+
+
+def test_group_normalisation_is_context_beside_the_field() -> None:
+    graph = trace_graph(nn.Sequential(conv(padding=1), nn.GroupNorm(1, 2)), meta(1, 2, 16, 16))
+    assert graph.unfollowed == {}
+    assert isinstance(graph.nodes[-1], Join)
+    assert graph.propagate().at(graph.outputs[0])[0].size_px == 3
+    assert graph.propagate().global_context(graph.outputs[0])

@@ -1,0 +1,151 @@
+"""The loop: exact resumption, stopping between steps, and clear ends."""
+
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from dilsearch.errors import RunError
+from dilsearch.training import (
+    Checkpoint,
+    History,
+    PolySchedule,
+    build_loss,
+    fit,
+    open_fabric,
+    weight_optimizer,
+)
+
+STEPS = 8
+
+
+def batches(start: int) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
+    for step in range(start, STEPS):
+        generator = torch.Generator().manual_seed(step)
+        image = torch.rand(2, 3, 8, 8, generator=generator)
+        yield image, (image.mean(1) > 0.5).long()
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Dropout(0.2), nn.Conv2d(4, 2, 1)
+    )
+
+
+def train(
+    model: nn.Module,
+    *,
+    checkpoint: Checkpoint | None = None,
+    source: object = batches,
+    watch: object = None,
+    steps: int = STEPS,
+) -> History:
+    weights = list(model.parameters())
+    optimizers = (
+        weight_optimizer(
+            model, weights[:2], learning_rate=0.1, momentum=0.9, weight_decay=1e-4
+        ),
+        torch.optim.Adam(weights[2:], lr=0.01),
+    )
+    return fit(
+        model,
+        source,  # type: ignore[arg-type]
+        fabric=open_fabric("cpu"),
+        optimizers=optimizers,
+        loss=build_loss("cross_entropy"),
+        schedule=PolySchedule(steps),
+        checkpoint=checkpoint,
+        watch=watch,  # type: ignore[arg-type]
+    )
+
+
+def test_training_lowers_the_loss_and_keeps_a_row_a_step() -> None:
+    history = train(network())
+    assert [row["step"] for row in history] == list(range(1, STEPS + 1))
+    assert [row["samples"] for row in history] == list(range(2, 2 * STEPS + 1, 2))
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert history[0]["learning_rate"] == 0.1
+
+
+def test_resuming_gives_the_bits_of_an_uninterrupted_training(tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    whole = network()
+    torch.manual_seed(7)
+    expected = train(whole)
+
+    def stop_at(step: int) -> object:
+        def watch(row: dict[str, float]) -> None:
+            if row["step"] == step:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        return watch
+
+    model = network()
+    checkpoint = Checkpoint(tmp_path / "c" / "state.safetensors", every=0)
+    torch.manual_seed(7)
+    with pytest.raises(KeyboardInterrupt):
+        train(model, checkpoint=checkpoint, watch=stop_at(5))
+    assert checkpoint.path.exists()
+    torch.manual_seed(99)  # whatever happened in between
+    fresh = network()
+    resumed = train(fresh, checkpoint=checkpoint)
+    assert resumed == expected
+    for name, value in whole.state_dict().items():
+        assert torch.equal(fresh.state_dict()[name], value), name
+    # negative control: dropout makes a training without the saved random state differ
+    torch.manual_seed(99)
+    assert train(network()) != expected
+
+
+def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    path.write_bytes(b"not a checkpoint, though long enough")
+    with pytest.raises(RunError, match="cannot be read .* delete it to start the stage again"):
+        train(network(), checkpoint=Checkpoint(path))
+
+
+def test_a_loss_that_is_no_number_stops_the_training() -> None:
+    def poisoned(start: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for image, label in batches(start):
+            yield image * float("nan"), label
+
+    with pytest.raises(RunError, match="the loss became nan at step 1; lower train.learning_rate"):
+        train(network(), source=poisoned)
+
+
+def test_data_that_ends_early_is_an_error() -> None:
+    with pytest.raises(RunError, match="the data ended after step 8 of 20; give more batches"):
+        train(network(), steps=20)
+
+
+def test_normalisation_layers_are_not_decayed() -> None:
+    model = network()
+    optimizer = weight_optimizer(
+        model, model.parameters(), learning_rate=0.1, momentum=0.9, weight_decay=0.5
+    )
+    decay = {
+        id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]
+    }
+    names = {name: decay[id(p)] for name, p in model.named_parameters()}
+    assert {name for name, value in names.items() if value == 0.0} == {"1.weight", "1.bias"}
+
+
+@pytest.mark.parametrize(
+    ("device", "text"),
+    [
+        ("gpu", "device 'gpu' is unknown; use auto, cpu, cuda, cuda:INDEX or mps"),
+        ("cuda:x", "device 'cuda:x' is unknown"),
+        ("mps", "device 'mps' is not available on this machine; use --device cpu"),
+    ],
+)
+def test_a_device_that_is_not_there_is_one_sentence(
+    device: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(RunError, match=text):
+        open_fabric(device)
