@@ -1,4 +1,4 @@
-"""The search: weights and dilation rates of a relaxed model, trained together by gradient descent."""
+"""The search: weights and rates of a relaxed model, trained together by gradient descent."""
 
 from collections.abc import Callable, Mapping
 from typing import Literal

@@ -104,7 +104,7 @@ def test_a_folder_with_a_run_is_refused(
         (["run", "toy", "--profile", "quik"], "did you mean 'quick'?"),
         (["run", "toy", "--set", "data.size=3"], "did you mean 'size_px'?"),
         (["run", "toy", "--set", "search.steps=many"], "steps"),
-        (["run", "toy", "--seed", "one"], "'one' is not a valid integer"),
+        (["run", "toy", "--seed", "one"], "Invalid value for '--seed'"),
         (["run", "toy", "--device", "tpu"], "device 'tpu' is unknown"),
         (["run", "toy", "--data", "."], "reads no folder; leave out --data"),
         (["run", "regseg_camvid"], "needs a data folder; give --data PATH"),
@@ -112,7 +112,7 @@ def test_a_folder_with_a_run_is_refused(
         (["run"], "Missing argument 'SPACE'"),
         (["walk"], "No such command 'walk'"),
         (["convert", "nowhere"], "nowhere holds no run: there is no run.json in it"),
-        (["report", "nowhere"], "nowhere is not a run folder"),
+        (["report", "nowhere"], "nowhere holds no run"),
         (["spaces", "tory"], "did you mean 'toy'?"),
     ],
 )

@@ -30,11 +30,11 @@ TINY = (
 )
 
 
-def bench(path: Path, *, seed: int = 0, resume: bool = False, extra: tuple[str, ...] = ()) -> Workbench:
+def bench(
+    path: Path, *, seed: int = 0, resume: bool = False, extra: tuple[str, ...] = ()
+) -> Workbench:
     space = SearchSpace.load("toy", "smoke", (*TINY, *extra))
-    folder = RunFolder.create(
-        path, command="test", space=space.to_toml(), seed=seed, resume=resume
-    )
+    folder = RunFolder.create(path, command="test", space=space.to_toml(), seed=seed, resume=resume)
     return Workbench(folder, Resources(space, device="cpu"), seed, Reporter(quiet=True))
 
 
@@ -157,9 +157,7 @@ def test_forcing_a_stage_makes_what_stands_on_it_unfinished(tmp_path: Path) -> N
         ("evaluate", "holds no trained network to evaluate; run 'dilsearch search'"),
     ],
 )
-def test_a_stage_without_its_input_names_what_to_run(
-    tmp_path: Path, stage: str, text: str
-) -> None:
+def test_a_stage_without_its_input_names_what_to_run(tmp_path: Path, stage: str, text: str) -> None:
     with pytest.raises(RunError, match=text):
         run_stages(bench(tmp_path / "run"), [stage])
 

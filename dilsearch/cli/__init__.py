@@ -30,7 +30,8 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if not isinstance(error, _UsageError):
             raise  # a fault of dilsearch keeps its traceback
-        _stop(f"{error.format_message()} See 'dilsearch --help'.", _MISTAKE)  # type: ignore[attr-defined]
+        sentence = error.format_message().rstrip(".")  # type: ignore[attr-defined]
+        _stop(f"{sentence}. See 'dilsearch --help'.", _MISTAKE)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -56,8 +57,9 @@ def show_spaces(*, as_json: bool) -> None:
         print(json.dumps(listed, indent=2))
         return
     table = Table(box=SIMPLE_HEAD)
-    for column in ("space", "profiles (default first)", "what it is"):
-        table.add_column(column)
+    table.add_column("space", no_wrap=True)
+    table.add_column("profiles (default first)", no_wrap=True)
+    table.add_column("what it is")
     for entry in entries:
         others = [name for name in entry.profiles if name != entry.default_profile]
         profiles = ", ".join([*([entry.default_profile] if entry.default_profile else []), *others])
@@ -73,8 +75,9 @@ def show_space(name: str, profile: str | None, overrides: list[str], *, as_json:
         print(json.dumps(space.model_dump(mode="json", exclude_none=True), indent=2))
         return
     table = Table(box=SIMPLE_HEAD, title=f"{space.title} (profile {space.profile})")
-    for column in ("key", "value", "meaning"):
-        table.add_column(column)
+    table.add_column("key", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    table.add_column("meaning", overflow="fold")
     for setting in settings:
         table.add_row(
             Text(setting.key, style="bold"), Text(_plain(setting.value)), Text(setting.description)
@@ -83,13 +86,24 @@ def show_space(name: str, profile: str | None, overrides: list[str], *, as_json:
 
 
 def _plan_table(data: RunData) -> Table:
-    table = Table(box=SIMPLE_HEAD, title="plan")
-    frame = plan_table(data).reset_index()
-    for column in frame.columns:
-        table.add_column(str(column).replace("_", " "))
-    for row in frame.itertuples(index=False):
-        kept = bool(getattr(row, "bound_ok", True))
-        table.add_row(*(Text(_plain(value)) for value in row), style=None if kept else "red")
+    table = Table(box=SIMPLE_HEAD, title="plan (fields before and behind each site)")
+    frame = plan_table(data)
+    shown = {
+        "searched": "searched",
+        "rates": "rates",
+        "field_in_px": "in px",
+        "bound": "bound",
+        "bound_ok": "kept",
+        "field_out_px": "out px",
+    }
+    columns = {name: title for name, title in shown.items() if name in frame}
+    table.add_column("site", no_wrap=True)
+    for title in columns.values():
+        table.add_column(title, justify="right", no_wrap=True)
+    for site, row in frame.iterrows():
+        cells = [Text(_plain(row[name])) for name in columns]
+        kept = bool(row.get("bound_ok", True))
+        table.add_row(Text(str(site)), *cells, style=None if kept else "red")
     return table
 
 
@@ -104,7 +118,7 @@ def _metrics_table(metrics: Any) -> Table:
 
 
 def _plain(value: Any) -> str:
-    if isinstance(value, bool):
+    if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:g}"

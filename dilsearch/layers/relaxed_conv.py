@@ -103,7 +103,7 @@ class RelaxedConv2d(nn.Module):
         return conv.train(self.training)
 
     def _same_rate_conv(self, rate: int) -> nn.Module:
-        needed = tuple(
+        down, across = (
             padding + (taps - 1) // 2 * (rate - dilation)
             for padding, taps, dilation in zip(
                 self.padding, self.kernel_size, self.dilation, strict=True
@@ -114,16 +114,16 @@ class RelaxedConv2d(nn.Module):
             self.out_channels,
             self.kernel_size,
             stride=self.stride,
-            padding=tuple(max(amount, 0) for amount in needed),
+            padding=(max(down, 0), max(across, 0)),
             dilation=rate,
             groups=self.groups,
             bias=self.bias is not None,
             device="meta",
         )
         conv.weight, conv.bias = self.weight, self.bias
-        if min(needed) >= 0:
+        if min(down, across) >= 0:
             return conv
-        height, width = (min(amount, 0) for amount in needed)
+        height, width = min(down, 0), min(across, 0)
         return nn.Sequential(nn.ZeroPad2d((width, width, height, height)), conv)
 
     def _branch_conv(self, rates: tuple[int, ...]) -> BranchConv2d:
@@ -146,7 +146,7 @@ class RelaxedConv2d(nn.Module):
         # Casting a model to bfloat16 would round 10.3 to 10.3125 and stop small steps: the rates
         # follow the device alone.
         kept = {"rate": self.rate.data, "bound": self.bound}
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, before in kept.items():
             tensor = getattr(self, name)
             if tensor.dtype != torch.float32:

@@ -71,7 +71,7 @@ class Layout:
         return cls(grid, tuple(branch(index) for index in range(len(rates))))
 
     def parts(self, group_bytes: int):
-        n = max(1, _WORKSPACE_BYTES // max(group_bytes,1))
+        n = max(1, _WORKSPACE_BYTES // max(group_bytes, 1))
         for index, b in enumerate(self.branches):
             step = -(-(b.groups.stop - b.groups.start) // n)  # parts
             k = -(-(b.groups.stop - b.groups.start) // n)
@@ -141,22 +141,32 @@ class SeparableConvolution(torch.autograd.Function):
                     branch.rows.transposed.gather(mixed, grad_ins[part], row_slope)
                     del mixed
                 if needs_rate:
-                    sums[index] += [_inner_product(ins[part], row_slope), _inner_product(grads[part], column_slopes[part])]
+                    sums[index] += [
+                        _inner_product(ins[part], row_slope),
+                        _inner_product(grads[part], column_slopes[part]),
+                    ]
                 if needs_weight:
                     copies = branch.rows.spread(ins[part])
                     torch.bmm(_matrix(spread), _matrix(copies).transpose(1, 2), out=products[part])
             grad_x = grad_x.to(x.dtype)
-            if needs_weight: grad_weight = _as_weight(products, weight, grid.groups)
+            if needs_weight:
+                grad_weight = _as_weight(products, weight, grid.groups)
             if needs_bias:
                 grad_bias = grad.sum((0, 2, 3))
             if needs_rate:
-                grad_rate = torch.stack([sum(s) for s in sums]).to(ctx.rate_like).view_as(ctx.rate_like)
+                grad_rate = (
+                    torch.stack([sum(s) for s in sums]).to(ctx.rate_like).view_as(ctx.rate_like)
+                )
         return grad_x, grad_weight, grad_bias, grad_rate, None, None
 
 
 def workspace(x, weight, grid):
     pixels = x.shape[0] * x.shape[2] * x.shape[3]
-    return x.element_size() * (weight.shape[1] * grid.rows.taps + weight.shape[0] // grid.groups * grid.columns.taps) * pixels
+    return (
+        x.element_size()
+        * (weight.shape[1] * grid.rows.taps + weight.shape[0] // grid.groups * grid.columns.taps)
+        * pixels
+    )
 
 
 def _matrix(copies: Tensor) -> Float[Tensor, "groups taps_and_channels pixels"]:

@@ -128,9 +128,7 @@ class Shifts:
             else:
                 torch.lerp(inner, outer[0], tap.fraction, out=into)
 
-    def _sum_pair(
-        self, target: Maps, sources: tuple[Maps, Maps], offsets: tuple[int, int]
-    ) -> None:
+    def _sum_pair(self, target: Maps, sources: tuple[Maps, Maps], offsets: tuple[int, int]) -> None:
         """Set the target to the sum of two sources, each shifted by its offset."""
         for into, found in self._cuts(target, sources, offsets):
             seen = [part for part in found if part is not None]

@@ -181,7 +181,7 @@ def field_frame(table: FieldTable) -> pd.DataFrame:
 
 
 def validation_scores(result: Evaluation) -> dict[str, float | None]:
-    """All metrics of the whole image, and the accuracy of every other region as ``NAME_accuracy``."""
+    """All metrics of the whole image, and each other region's accuracy as ``REGION_accuracy``."""
     values = scores(result.counts["all"])
     for region, matrix in result.counts.items():
         if region != "all":
@@ -266,4 +266,4 @@ def _shown_samples(bench: Workbench) -> dict[str, np.ndarray]:
 
 def _write_arrays(path: object, arrays: dict[str, np.ndarray]) -> None:
     with open(str(path), "wb") as file:  # a path would have ".npz" put behind it
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]

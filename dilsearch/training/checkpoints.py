@@ -75,7 +75,8 @@ class Checkpoint:
             history: list[Row] = json.loads(header["history"])
         except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
             raise RunError(
-                f"checkpoint {self.path} cannot be read ({error}); delete it to start the stage again"
+                f"checkpoint {self.path} cannot be read ({error}); "
+                "delete it to start the stage again"
             ) from None
         model.load_state_dict(_under(tensors, "model."))
         for number, optimizer in enumerate(optimizers):

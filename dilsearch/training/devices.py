@@ -12,7 +12,8 @@ def open_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
     """Fabric on one device.
 
     Args:
-        device: ``"auto"`` (the GPU if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+        device: ``"auto"`` (the GPU if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or
+            ``"mps"``.
         precision: As Fabric names it: ``"32-true"``, ``"bf16-mixed"``, ``"16-mixed"``.
 
     Raises:
@@ -21,8 +22,11 @@ def open_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
     kind, _, index = device.partition(":")
     if kind not in {"auto", "cpu", "cuda", "mps"} or (index and not index.isdigit()):
         raise RunError(f"device '{device}' is unknown; use auto, cpu, cuda, cuda:INDEX or mps")
-    available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    if kind in available and not available[kind]():
+    missing = {
+        "cuda": not torch.cuda.is_available(),
+        "mps": not torch.backends.mps.is_available(),
+    }
+    if missing.get(kind, False):
         raise RunError(f"device '{device}' is not available on this machine; use --device cpu")
     if kind == "cuda" and index and int(index) >= torch.cuda.device_count():
         raise RunError(

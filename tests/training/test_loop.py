@@ -47,9 +47,7 @@ def train(
 ) -> History:
     weights = list(model.parameters())
     optimizers = (
-        weight_optimizer(
-            model, weights[:2], learning_rate=0.1, momentum=0.9, weight_decay=1e-4
-        ),
+        weight_optimizer(model, weights[:2], learning_rate=0.1, momentum=0.9, weight_decay=1e-4),
         torch.optim.Adam(weights[2:], lr=0.01),
     )
     return fit(
@@ -105,7 +103,7 @@ def test_resuming_gives_the_bits_of_an_uninterrupted_training(tmp_path: Path) ->
 def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path = tmp_path / "state.safetensors"
     path.write_bytes(b"not a checkpoint, though long enough")
-    with pytest.raises(RunError, match="cannot be read .* delete it to start the stage again"):
+    with pytest.raises(RunError, match=r"cannot be read .* delete it to start the stage again"):
         train(network(), checkpoint=Checkpoint(path))
 
 
@@ -114,7 +112,7 @@ def test_a_loss_that_is_no_number_stops_the_training() -> None:
         for image, label in batches(start):
             yield image * float("nan"), label
 
-    with pytest.raises(RunError, match="the loss became nan at step 1; lower train.learning_rate"):
+    with pytest.raises(RunError, match=r"the loss became nan at step 1; lower train.learning_rate"):
         train(network(), source=poisoned)
 
 
