@@ -23,16 +23,28 @@ from dilsearch.ops.shifts import Shifts, accurate_dtype, groups_first
 from dilsearch.ops.taps import Axis, Tap
 
 
-_WORKSPACE_BYTES = 1 << 40
-
-
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A run of groups with one rate: where its taps fall on each axis."""
+    """A run of groups that share one rate, and where their taps fall on each axis."""
 
     groups: slice
     rows: Shifts
     columns: Shifts
+
+    @classmethod
+    def at(cls, groups: slice, grid: Grid, rate: float, *, leftward: bool) -> "Branch":
+        """The branch at a finite rate."""
+        rows, columns = (
+            Shifts(
+                dim,
+                axis.taps_at(rate, leftward=leftward),
+                source_size=axis.size_in,
+                target_size=axis.size_out,
+                stride=axis.stride,
+            )
+            for dim, axis in ((-2, grid.rows), (-1, grid.columns))
+        )
+        return cls(groups, rows, columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,43 +53,31 @@ class Layout:
 
     Attributes:
         grid: The convolution replaced.
-        branches: One for each rate; None where the rate is not a finite number, which makes the
-            branch's values and gradients NaN.
+        count: How many rates there are.
+        branches: One for each finite rate; the groups of the others get NaN for all values.
     """
 
     grid: Grid
-    branches: tuple[Branch | None, ...]
+    count: int
+    branches: tuple[Branch, ...]
 
     @classmethod
     def at(cls, grid: Grid, rates: Sequence[float], leftward: Sequence[bool]) -> "Layout":
         """The layout at these rates, one for each branch."""
         size = grid.groups // len(rates)
+        branches = tuple(
+            Branch.at(slice(index * size, (index + 1) * size), grid, rate, leftward=left)
+            for index, (rate, left) in enumerate(zip(rates, leftward, strict=True))
+            if math.isfinite(rate)
+        )
+        return cls(grid, len(rates), branches)
 
-        def branch(index: int) -> Branch | None:
-            if not math.isfinite(rates[index]):
-                return None
-            left = leftward[index]
-            rows, columns = (
-                axis.taps_at(rates[index], leftward=left) for axis in (grid.rows, grid.columns)
-            )
-            return Branch(
-                slice(index * size, (index + 1) * size),
-                Shifts(-2, rows, grid.rows.size_in, grid.rows.size_out, grid.rows.stride),
-                Shifts(
-                    -1, columns, grid.columns.size_in, grid.columns.size_out, grid.columns.stride
-                ),
-            )
-
-        return cls(grid, tuple(branch(index) for index in range(len(rates))))
-
-    def parts(self, group_bytes: int):
-        n = max(1, _WORKSPACE_BYTES // max(group_bytes, 1))
-        for index, b in enumerate(self.branches):
-            step = -(-(b.groups.stop - b.groups.start) // n)  # parts
-            k = -(-(b.groups.stop - b.groups.start) // n)
-            size = -(-(b.groups.stop - b.groups.start) // k)
-            for g in range(b.groups.start, b.groups.stop, size):
-                yield index, slice(g, min(g + size, b.groups.stop)), b
+    def new_images(self, like: Tensor, shape: Sequence[int]) -> Tensor:
+        """Images for the branches to fill, in the accurate type; NaN where none will."""
+        dtype = accurate_dtype(like.dtype)
+        if len(self.branches) == self.count:
+            return like.new_empty(shape, dtype=dtype)
+        return like.new_full(shape, math.nan, dtype=dtype)
 
 
 class SeparableConvolution(torch.autograd.Function):
@@ -94,22 +94,12 @@ class SeparableConvolution(torch.autograd.Function):
         with_slope: bool,
     ) -> Float[Tensor, "batch out_channels out_height out_width"]:
         """Convolve; with ``with_slope``, keep what the rate's gradient needs."""
-        grid = layout.grid
-        dtype = accurate_dtype(x.dtype)
-        shape = (x.shape[0], weight.shape[0], grid.rows.size_out, grid.columns.size_out)
-        out = x.new_empty(shape, dtype=dtype)
-        slope = torch.empty_like(out) if with_slope else None
-        ins, outs = groups_first(x, grid.groups), groups_first(out, grid.groups)
-        slopes = None if slope is None else groups_first(slope, grid.groups)
         with torch.autocast(x.device.type, enabled=False):
-            matrix = _mixing_matrix(weight, grid.groups)
-            for _, part, branch in layout.parts(workspace(x, weight, grid)):
-                mixed = _mix(matrix[part], branch.rows.spread(ins[part]), grid.columns.taps)
-                branch.columns.gather(mixed, outs[part], None if slopes is None else slopes[part])
+            out, slope = _convolve(x, weight, layout, with_slope=with_slope)
             if bias is not None:
                 out.add_(bias[:, None, None])
         ctx.layout = layout
-        ctx.rate_like = rate.detach()
+        ctx.rate = rate.detach()
         ctx.save_for_backward(x, weight, None if slope is None else slope.to(x.dtype))
         return out.to(x.dtype)
 
@@ -117,56 +107,77 @@ class SeparableConvolution(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, weight, bias and rate, as far as they are asked for."""
-        x, weight, column_slope = ctx.saved_tensors
+        x, weight, slope = ctx.saved_tensors
         layout: Layout = ctx.layout
-        grid = layout.grid
         needs_x, needs_weight, needs_bias, needs_rate, *_ = ctx.needs_input_grad
         grad_x = grad_weight = grad_bias = grad_rate = None
-        height, width = grid.rows.taps, grid.columns.taps
-        dtype = accurate_dtype(x.dtype)
         with torch.autocast(x.device.type, enabled=False):
-            ins, grads = groups_first(x, grid.groups), groups_first(grad, grid.groups)
-            grad_x = x.new_empty(x.shape, dtype=dtype)
-            grad_ins = groups_first(grad_x, grid.groups)
-            matrix = _mixing_matrix(weight, grid.groups).transpose(1, 2)
-            products = x.new_zeros(grid.groups, matrix.shape[2], matrix.shape[1])
-            if needs_rate:
-                column_slopes = groups_first(column_slope, grid.groups)
-                sums = [[] for _ in layout.branches]
-            for index, part, branch in layout.parts(workspace(x, weight, grid)):
-                spread = branch.columns.transposed.spread(grads[part])
-                if needs_x or needs_rate:
-                    mixed = _mix(matrix[part], spread, height)
-                    row_slope = torch.empty_like(grad_ins[part]) if needs_rate else None
-                    branch.rows.transposed.gather(mixed, grad_ins[part], row_slope)
-                    del mixed
-                if needs_rate:
-                    sums[index] += [
-                        _inner_product(ins[part], row_slope),
-                        _inner_product(grads[part], column_slopes[part]),
-                    ]
-                if needs_weight:
-                    copies = branch.rows.spread(ins[part])
-                    torch.bmm(_matrix(spread), _matrix(copies).transpose(1, 2), out=products[part])
-            grad_x = grad_x.to(x.dtype)
-            if needs_weight:
-                grad_weight = _as_weight(products, weight, grid.groups)
+            if needs_x or needs_weight or needs_rate:
+                grad_x, grad_weight, row_slope = _gradients(
+                    x, weight, grad, layout, needs_weight=needs_weight, with_slope=needs_rate
+                )
             if needs_bias:
                 grad_bias = grad.sum((0, 2, 3))
             if needs_rate:
-                grad_rate = (
-                    torch.stack([sum(s) for s in sums]).to(ctx.rate_like).view_as(ctx.rate_like)
-                )
+                slopes = _inner_products(x, row_slope, layout.count)
+                slopes += _inner_products(grad, slope, layout.count)
+                grad_rate = slopes.to(ctx.rate).view_as(ctx.rate)
         return grad_x, grad_weight, grad_bias, grad_rate, None, None
 
 
-def workspace(x, weight, grid):
-    pixels = x.shape[0] * x.shape[2] * x.shape[3]
-    return (
-        x.element_size()
-        * (weight.shape[1] * grid.rows.taps + weight.shape[0] // grid.groups * grid.columns.taps)
-        * pixels
-    )
+def _convolve(
+    x: Tensor, weight: Tensor, layout: Layout, *, with_slope: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The outputs and, if asked for, their slopes in the rate along the columns' axis alone."""
+    grid = layout.grid
+    shape = (x.shape[0], weight.shape[0], grid.rows.size_out, grid.columns.size_out)
+    out = layout.new_images(x, shape)
+    slope = layout.new_images(x, shape) if with_slope else None
+    maps, outs = groups_first(x, grid.groups), groups_first(out, grid.groups)
+    slopes = None if slope is None else groups_first(slope, grid.groups)
+    matrices = _mixing_matrices(weight, grid.groups)
+    for branch in layout.branches:
+        part = branch.groups
+        mixed = _mix(matrices[part], branch.rows.spread(maps[part]), grid.columns.taps)
+        branch.columns.gather(mixed, outs[part], None if slopes is None else slopes[part])
+    return out, slope
+
+
+def _gradients(
+    x: Tensor,
+    weight: Tensor,
+    grad: Tensor,
+    layout: Layout,
+    *,
+    needs_weight: bool,
+    with_slope: bool,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Gradients of x and, if asked for, of the weight.
+
+    With ``with_slope`` also the slope of x's gradient in the rate along the rows' axis: its inner
+    product with x is the rows' part of the rate's gradient, because the layer is linear in x.
+    """
+    grid = layout.grid
+    grad_x = layout.new_images(x, x.shape)
+    slope = layout.new_images(x, x.shape) if with_slope else None
+    maps, grads = groups_first(x, grid.groups), groups_first(grad, grid.groups)
+    grad_maps = groups_first(grad_x, grid.groups)
+    slopes = None if slope is None else groups_first(slope, grid.groups)
+    matrices = _mixing_matrices(weight, grid.groups)
+    products = torch.full_like(matrices, math.nan) if needs_weight else None
+    for branch in layout.branches:
+        part = branch.groups
+        spread = branch.columns.transposed.spread(grads[part])
+        mixed = _mix(matrices[part].transpose(1, 2), spread, grid.rows.taps)
+        branch.rows.transposed.gather(
+            mixed, grad_maps[part], None if slopes is None else slopes[part]
+        )
+        del mixed  # its memory serves the copies below
+        if products is not None:
+            copies = branch.rows.spread(maps[part])
+            torch.bmm(_matrix(spread), _matrix(copies).transpose(1, 2), out=products[part])
+    grad_weight = None if products is None else _as_weight(products, weight, grid.groups)
+    return grad_x.to(x.dtype), grad_weight, slope
 
 
 def _matrix(copies: Tensor) -> Float[Tensor, "groups taps_and_channels pixels"]:
@@ -180,7 +191,7 @@ def _mix(matrix: Tensor, copies: Tensor, taps: int) -> Tensor:
     return mixed.view(mixed.shape[0], taps, mixed.shape[1] // taps, *copies.shape[3:])
 
 
-def _mixing_matrix(weight: Tensor, groups: int) -> Tensor:
+def _mixing_matrices(weight: Tensor, groups: int) -> Tensor:
     """The weight as (group, column tap and output channel, row tap and input channel)."""
     by_group = torch.unflatten(weight, 0, (groups, -1))  # group, out, in, row tap, column tap
     return by_group.permute(0, 4, 1, 3, 2).flatten(3).flatten(1, 2)
@@ -194,7 +205,8 @@ def _as_weight(matrix: Tensor, weight: Tensor, groups: int) -> Tensor:
     return split.permute(0, 2, 4, 3, 1).reshape(weight.shape)
 
 
-def _inner_product(a: Tensor, b: Tensor) -> Float[Tensor, ""]:
-    """Sum of products of two sets of maps."""
+def _inner_products(a: Tensor, b: Tensor, branches: int) -> Float[Tensor, " branches"]:
+    """Sum of products of two sets of images over each branch's channels."""
     dtype = accurate_dtype(a.dtype)
-    return torch.linalg.vecdot(a.to(dtype).flatten(3), b.to(dtype).flatten(3)).sum()
+    products = torch.linalg.vecdot(a.flatten(2).to(dtype), b.flatten(2).to(dtype))
+    return torch.unflatten(products, 1, (branches, -1)).sum((0, 2))

@@ -136,6 +136,8 @@ class Shifts:
                 into.zero_()
             elif len(seen) == 1:
                 into.copy_(seen[0])
+            elif into.dtype == seen[0].dtype:
+                torch.add(*seen, out=into)
             else:
                 into.copy_(seen[0]).add_(seen[1])
 
