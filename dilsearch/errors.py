@@ -52,5 +52,9 @@ class DataError(DilsearchError):
     """A data set that cannot be trained on."""
 
 
+class Interrupted(Exception):  # noqa: N818 - nothing is at fault
+    """The user stopped a run, which can be gone on with; the message says how."""
+
+
 class RunError(DilsearchError):
     """A run folder that cannot be created, resumed or read."""

@@ -51,11 +51,13 @@ def search(
     """
     enforced: Literal["enforce", "ignore"] = "enforce" if gap == "enforce" else "ignore"
 
-    def after_step() -> Mapping[str, float]:
+    def clamp() -> None:
         clamp_rates(model, gap=enforced)
+
+    def after_step() -> Mapping[str, float]:
+        clamp()
         return search_columns(model)
 
-    clamp_rates(model, gap=enforced)
     return fit(
         model,
         batches,
@@ -63,6 +65,7 @@ def search(
         optimizers=(weight_optimizer, rate_optimizer),
         loss=loss,
         schedule=schedule,
+        before_first_step=clamp,
         after_step=after_step,
         checkpoint=checkpoint,
         watch=watch,

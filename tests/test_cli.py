@@ -1,6 +1,8 @@
 """The command line as a user types it: results on standard output, one sentence for a mistake."""
 
 import json
+import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +111,16 @@ def test_a_folder_with_a_run_is_refused(
         (["run", "toy", "--data", "."], "reads no folder; leave out --data"),
         (["run", "regseg_camvid"], "needs a data folder; give --data PATH"),
         (["run", "regseg_camvid", "--data", "nowhere"], "nowhere"),
+        (["run", "toy", "--set", "model.name=nope"], "[model]: no network is named 'nope'"),
+        (["run", "toy", "--set", "model.options.width=30"], "space 'toy': [model]"),
+        (["run", "toy", "--set", "model.options.depth=3"], "it has no option 'depth'"),
+        (["run", "toy", "--set", "model.branches=3"], "space 'toy': [model]"),
+        (["run", "toy", "--set", "sites.1.select=no.*"], "[sites]: cannot relax the model: 'no.*'"),
+        (
+            ["run", "toy", "--set", "sites.1.lower=2", "--set", "sites.1.initial=2"],
+            "[sites]: site 'blocks.0.conv2': its lower limit 2 exceeds bound 1",
+        ),
+        ([], "no command was given"),
         (["run"], "Missing argument 'SPACE'"),
         (["walk"], "No such command 'walk'"),
         (["convert", "nowhere"], "nowhere holds no run: there is no run.json in it"),
@@ -143,6 +155,29 @@ def test_bad_data_lists_every_fault_and_leaves_no_folder(
     assert "lonely" in err
     assert "77" in err
     assert not out.exists()
+
+
+def test_ctrl_c_says_how_to_go_on_and_going_on_works(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words = [*"-m dilsearch run toy --profile smoke --device cpu --out".split(), str(out)]
+    words += [*SETTINGS, "--set", "search.steps=400"]
+    process = subprocess.Popen(
+        [sys.executable, *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    next(line for line in process.stderr if line.startswith("search 40/"))
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stdout == ""
+    said = stderr.splitlines()[-1]
+    assert said.startswith("dilsearch: stopped; go on with: dilsearch run toy --out")
+    assert said.endswith("--resume")
+    assert (out / "checkpoints" / "search.safetensors").is_file()
+    before = json.loads((out / "run.json").read_text())["stages"]["search"]
+    assert before["status"] == "running"
+    resumed = shlex.split(said.partition("go on with: dilsearch ")[2])
+    assert "--set" in resumed
 
 
 def test_spaces_lists_and_explains(capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,6 +38,22 @@ def bench(
     return Workbench(folder, Resources(space, device="cpu"), seed, Reporter(quiet=True))
 
 
+class Stopper(Reporter):
+    """Presses Ctrl-C at one step of one stage."""
+
+    def __init__(self, stage: str, step: int) -> None:
+        super().__init__(quiet=True)
+        self._at = (stage, step)
+
+    @contextmanager
+    def training(self, stage: str, steps: int) -> Iterator[Callable[..., None]]:
+        def watch(row: Mapping[str, float]) -> None:
+            if (stage, row["step"]) == self._at:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        yield watch
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("run") / "toy"
@@ -113,16 +129,7 @@ def test_equal_runs_give_equal_files(finished: Path, tmp_path: Path) -> None:
 def test_an_interrupted_search_goes_on_to_the_same_result(finished: Path, tmp_path: Path) -> None:
     stopped = bench(tmp_path / "run")
 
-    class Stopper(Reporter):
-        @contextmanager
-        def training(self, stage: str, steps: int) -> Iterator[Callable[..., None]]:
-            def watch(row: Mapping[str, float]) -> None:
-                if row["step"] == 3:
-                    os.kill(os.getpid(), signal.SIGINT)
-
-            yield watch
-
-    stopped.reporter = Stopper(quiet=True)
+    stopped.reporter = Stopper("search", 3)
     with pytest.raises(KeyboardInterrupt):
         run_stages(stopped, ["search"])
     assert not stopped.folder.is_finished("search")
@@ -132,7 +139,7 @@ def test_an_interrupted_search_goes_on_to_the_same_result(finished: Path, tmp_pa
         assert (tmp_path / "run" / name).read_bytes() == (finished / name).read_bytes(), name
 
 
-def test_a_finished_stage_is_not_run_again_unless_forced(finished: Path) -> None:
+def test_a_finished_stage_is_not_run_again(finished: Path) -> None:
     again = bench(finished, resume=True)
     before = (finished / "plan.json").stat().st_mtime_ns
     run_stages(again, ["convert"])
@@ -147,6 +154,55 @@ def test_forcing_a_stage_makes_what_stands_on_it_unfinished(tmp_path: Path) -> N
     assert run.folder.is_finished("control")  # its rates do not depend on the plan
     assert not run.folder.is_finished("retrain")
     assert not run.folder.is_finished("evaluate")
+    summary = run.folder.read_json("summary.json")
+    assert "retrain" not in summary
+    assert "val" not in summary["control"]
+    for name in ("weights.safetensors", "retrain.csv", "counts.csv"):
+        assert not run.folder.has(name)
+    run_stages(run, ["evaluate"])  # scores what there is, which the retrained network is not
+    assert "retrain" not in run.folder.read_json("summary.json")
+
+
+def test_training_is_never_continued_under_another_plan(tmp_path: Path) -> None:
+    run = bench(tmp_path / "run")
+    run_stages(run, ["search", "convert"])
+    run.reporter = Stopper("retrain", 2)
+    with pytest.raises(KeyboardInterrupt):
+        run_stages(run, ["retrain"])
+    plan = DilationPlan.load(tmp_path / "run" / "plan.float.json")
+    other = plan.replace({"blocks.0.conv2": (1.0, 1.0), "blocks.4.conv2": (1.0, 2.0)})
+    run.folder.write_text("plan.float.json", other.to_json())
+    again = bench(tmp_path / "run", resume=True)
+    run_stages(again, ["convert"], force=True)
+    run_stages(again, ["retrain"])
+    reference = bench(tmp_path / "reference")
+    run_stages(reference, ["search"])
+    reference.folder.write_text("plan.float.json", other.to_json())
+    run_stages(reference, ["convert", "retrain"])
+    name = "weights.safetensors"
+    assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "reference" / name).read_bytes()
+
+
+def test_resuming_is_exact_for_rates_that_rest_on_a_bound(tmp_path: Path) -> None:
+    extra = ("sites.1.initial=8.0", "search.rate_learning_rate=2.0")
+    run_stages(bench(tmp_path / "whole", extra=extra), ["search"])
+    stopped = bench(tmp_path / "run", extra=extra)
+    stopped.reporter = Stopper("search", 3)
+    with pytest.raises(KeyboardInterrupt):
+        run_stages(stopped, ["search"])
+    run_stages(bench(tmp_path / "run", resume=True, extra=extra), ["search"])
+    name = "trajectory.csv"
+    assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_stage_that_cannot_begin_changes_nothing(tmp_path: Path) -> None:
+    run = bench(tmp_path / "run")
+    run_stages(run, list(STAGES))
+    before = (tmp_path / "run" / "run.json").read_bytes()
+    run.resources = Resources(run.space, device="cuda:99")
+    with pytest.raises(RunError, match="device 'cuda:99'"):
+        run_stages(run, ["retrain"], force=True)
+    assert (tmp_path / "run" / "run.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,14 @@ import sys
 
 import typer
 
-from dilsearch.errors import DilsearchError
+from dilsearch.errors import DilsearchError, Interrupted
 
 __all__ = ["main"]
 
 _MISTAKE, _INTERRUPTED = 2, 130
-# typer has its own copy of click from 0.29 on and the real one before; this base class is in both
-_UsageError = typer.BadParameter.__mro__[2]
+# Newer typers carry click inside themselves, older ones import the real one: the base class of
+# usage errors is found by name.
+_ClickException = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -25,14 +26,22 @@ def main(arguments: list[str] | None = None) -> None:
         code = app(args=arguments, prog_name="dilsearch", standalone_mode=False)
     except DilsearchError as error:
         _stop(str(error), _MISTAKE)
-    except (KeyboardInterrupt, typer.Abort) as error:
-        _stop(str(error) or "stopped", _INTERRUPTED)
+    except Interrupted as error:
+        _stop(str(error), _INTERRUPTED)
+    except (KeyboardInterrupt, typer.Abort):
+        _stop("stopped", _INTERRUPTED)
     except Exception as error:
-        if not isinstance(error, _UsageError):
+        if not isinstance(error, _ClickException):
             raise  # a fault of dilsearch keeps its traceback
-        sentence = error.format_message().rstrip(".")  # type: ignore[attr-defined]
-        _stop(f"{sentence}. See 'dilsearch --help'.", _MISTAKE)
+        _stop(_usage_sentence(error), _MISTAKE)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage_sentence(error: Exception) -> str:
+    message: str = error.format_message()  # type: ignore[attr-defined]
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return f"no command was given.\n{message}"
+    return f"{message.rstrip('.')}. See 'dilsearch --help'."
 
 
 def _stop(sentence: str, code: int) -> None:

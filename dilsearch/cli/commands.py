@@ -75,11 +75,20 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Search, convert, retrain, train the control, evaluate and report."""
-    from dilsearch.cli.session import Session, all_stages
+    from dilsearch.cli.session import RunOptions, Session, all_stages
 
-    session = Session.start(
-        "run", space, data, out, profile, seed, device, overrides or [], resume, quiet
+    options = RunOptions(
+        space=space,
+        data=data,
+        out=out,
+        profile=profile,
+        seed=seed,
+        device=device,
+        overrides=overrides or [],
+        resume=resume,
+        quiet=quiet,
     )
+    session = Session.start("run", options)
     session.execute(all_stages(session.space))
     session.finish(as_json=as_json)
 
@@ -98,11 +107,20 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Train weights and rates together; writes plan.float.json."""
-    from dilsearch.cli.session import Session
+    from dilsearch.cli.session import RunOptions, Session
 
-    session = Session.start(
-        "search", space, data, out, profile, seed, device, overrides or [], resume, quiet
+    options = RunOptions(
+        space=space,
+        data=data,
+        out=out,
+        profile=profile,
+        seed=seed,
+        device=device,
+        overrides=overrides or [],
+        resume=resume,
+        quiet=quiet,
     )
+    session = Session.start("search", options)
     session.execute(["search"])
     session.finish(as_json=as_json, report=False)
 
@@ -115,7 +133,7 @@ def convert(
     as_json: JsonOption = False,
 ) -> None:
     """Round the rates of a search under the gap bound; writes plan.json."""
-    _stage(folder, ["convert"], None, "cpu", force, quiet, as_json)
+    _stage("convert", folder, force=force, quiet=quiet, as_json=as_json)
 
 
 @app.command()
@@ -132,7 +150,7 @@ def retrain(
 ) -> None:
     """Train the network with the rates of plan.json from scratch."""
     stage = "control" if control else "retrain"
-    _stage(folder, [stage], data, device, force, quiet, as_json)
+    _stage(stage, folder, data, device, force=force, quiet=quiet, as_json=as_json)
 
 
 @app.command()
@@ -145,7 +163,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Score the networks of a run on the validation set."""
-    _stage(folder, ["evaluate"], data, device, force, quiet, as_json)
+    _stage("evaluate", folder, data, device, force=force, quiet=quiet, as_json=as_json)
 
 
 @app.command()
@@ -182,16 +200,23 @@ def spaces(
 
 
 def _stage(
+    stage: str,
     folder: Path,
-    stages: list[str],
-    data: Path | None,
-    device: str,
+    data: Path | None = None,
+    device: str = "cpu",
+    *,
     force: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
     from dilsearch.cli.session import Session
 
-    session = Session.open(folder, data, device, quiet)
-    session.execute(stages, force=force)
+    command = ["retrain", str(folder), "--control"] if stage == "control" else [stage, str(folder)]
+    words = ["dilsearch", *command, *(["--data", str(data)] if data else [])]
+    words += ["--device", device] if device not in ("auto", "cpu") else []
+    session = Session.open(folder, data=data, device=device, quiet=quiet, words=words)
+    if session.bench.folder.is_finished(stage) and not force:
+        session.bench.reporter.say(f"{stage}: finished already; --force runs it again")
+    else:
+        session.execute([stage], force=force)
     session.finish(as_json=as_json, report=False)

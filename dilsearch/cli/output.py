@@ -1,6 +1,7 @@
 """What commands print: tables for people, JSON for programs. Nothing here imports torch."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,8 @@ def _plain(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} = {_plain(item)}" for key, item in value.items())
     if isinstance(value, tuple | list):
         return ", ".join(_plain(item) for item in value)
     return str(value)

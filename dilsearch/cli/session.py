@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dilsearch.cli.output import show_result
-from dilsearch.pipeline import STAGES, Resources, Workbench, run_stages
+from dilsearch.errors import Interrupted
+from dilsearch.pipeline import STAGES, Resources, Workbench, build_relaxed, run_stages
 from dilsearch.progress import Reporter
 from dilsearch.report import write_report
 from dilsearch.runs import RunFolder
@@ -16,6 +17,29 @@ from dilsearch.space import SearchSpace
 def all_stages(space: SearchSpace) -> list[str]:
     """Every stage that a space asks for, in order."""
     return [stage for stage in STAGES if stage != "control" or space.control.enabled]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What ``run`` and ``search`` are asked for."""
+
+    space: str
+    data: Path | None
+    out: Path | None
+    profile: str | None
+    seed: int
+    device: str
+    overrides: Sequence[str]
+    resume: bool
+    quiet: bool
+
+    def words(self, command: str, out: Path) -> list[str]:
+        """The command line, without where its data lies and what it runs on."""
+        words = ["dilsearch", command, self.space, "--out", str(out), "--seed", str(self.seed)]
+        words += ["--profile", self.profile] if self.profile else []
+        for override in self.overrides:
+            words += ["--set", override]
+        return words
 
 
 @dataclass
@@ -36,62 +60,61 @@ class Session:
         return self.bench.space
 
     @classmethod
-    def start(
-        cls,
-        command: str,
-        space_name: str,
-        data: Path | None,
-        out: Path | None,
-        profile: str | None,
-        seed: int,
-        device: str,
-        overrides: Sequence[str],
-        resume: bool,
-        quiet: bool,
-    ) -> "Session":
+    def start(cls, command: str, options: "RunOptions") -> "Session":
         """Open a new run folder, or with ``resume`` the one that is there.
 
         Everything that can be checked is checked before the folder is made.
         """
-        space = SearchSpace.load(space_name, profile, overrides)
-        resources = Resources(space, data, device)
+        space = SearchSpace.load(options.space, options.profile, options.overrides)
+        path = options.out or Path("runs") / f"{space.name}-seed{options.seed}"
+        if not options.resume:
+            RunFolder.refuse_occupied(path)
+        build_relaxed(space, options.seed)
+        resources = Resources(space, options.data, options.device)
         device_name, content_hash = resources.device_name, resources.data.content_hash
-        path = out or Path("runs") / f"{space.name}-seed{seed}"
-        words = ["dilsearch", command, space_name, "--out", str(path), "--seed", str(seed)]
-        words += ["--profile", profile] if profile else []
-        for override in overrides:
-            words += ["--set", override]
+        words = options.words(command, path)
         folder = RunFolder.create(
             path,
             command=shlex.join(words),
             space=space.to_toml(),
-            seed=seed,
+            seed=options.seed,
             device=device_name,
-            resume=resume,
+            resume=options.resume,
         )
         folder.require_hash("data", content_hash)
-        folder.note_hash("space", space.hash)
-        words += ["--data", str(data)] if data else []
-        words += ["--device", device] if device != "auto" else []
-        bench = Workbench(folder, resources, seed, Reporter(quiet=quiet))
+        folder.require_hash("space", space.hash)
+        words += ["--data", str(options.data)] if options.data else []
+        words += ["--device", options.device] if options.device != "auto" else []
+        bench = Workbench(folder, resources, options.seed, Reporter(quiet=options.quiet))
         return cls(bench, shlex.join([*words, "--resume"]))
 
     @classmethod
-    def open(cls, path: Path, data: Path | None, device: str, quiet: bool) -> "Session":
-        """Open the folder of a run for one more stage."""
+    def open(
+        cls, path: Path, *, data: Path | None, device: str, quiet: bool, words: Sequence[str]
+    ) -> "Session":
+        """Open the folder of a run for one more stage.
+
+        Args:
+            path: The run folder.
+            data: The data folder, if the stage needs one.
+            device: The user's word for a device.
+            quiet: Show nothing but errors.
+            words: The command that a user repeats to go on after an interrupt.
+        """
         folder = RunFolder.open(path)
         space = SearchSpace.load(folder.path("space.toml"))
+        folder.require_hash("space", space.hash)
         bench = Workbench(
             folder, Resources(space, data, device), folder.seed, Reporter(quiet=quiet)
         )
-        return cls(bench, "the same command")
+        return cls(bench, shlex.join(words))
 
     def execute(self, stages: Sequence[str], *, force: bool = False) -> None:
         """Run stages; an interrupt says how to go on."""
         try:
             run_stages(self.bench, stages, force=force)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"stopped; go on with: {self.resume_command}") from None
+            raise Interrupted(f"stopped; go on with: {self.resume_command}") from None
 
     def finish(self, *, as_json: bool, report: bool = True) -> None:
         """Write the report and show the result."""

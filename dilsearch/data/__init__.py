@@ -90,14 +90,6 @@ class DataSets:
         """SHA-256 of what the data set holds."""
         return self.identity["content_hash"]
 
-    @property
-    def needed_px(self) -> int:
-        """Field that sees a training image whole from its corner: 2N - 1 of the longer side N.
-
-        Source: RegSeg (Gao 2022), section 3.1.
-        """
-        return 2 * max(self.image_px) - 1
-
 
 def open_data(section: "DataSection", *, root: str | Path | None = None) -> DataSets:
     """The data that a space's [data] section names, checked.

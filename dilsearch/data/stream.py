@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from dilsearch.data.samples import RawSample, Sample
 from dilsearch.data.seeds import derived_seed, seeded
 
-__all__ = ["RawDataset", "SampleStream", "Transformed", "batches", "seeded"]
+__all__ = ["RawDataset", "SampleStream", "Transformed", "batches"]
 
 Batch = tuple[Float[Tensor, "batch 3 height width"], Int64[Tensor, "batch height width"]]
 

@@ -119,11 +119,6 @@ class ThinBars(Dataset[Sample]):
         return np.delete(self._rgb, 1, axis=0)
 
     @property
-    def needed_px(self) -> int:
-        """Field that sees the whole image from its corner: 2N - 1. Source: RegSeg, section 3.1."""
-        return 2 * self.size_px - 1
-
-    @property
     def content_hash(self) -> str:
         """SHA-256 of all that decides what an image looks like, its seed and index aside."""
         settings = {

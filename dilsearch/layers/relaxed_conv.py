@@ -1,5 +1,6 @@
 """The convolution whose dilation is a trainable number, and its way back to plain layers."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -153,6 +154,19 @@ class RelaxedConv2d(nn.Module):
                 exact = tensor.data.float() if before.is_meta else before.to(tensor.device)
                 tensor.data = exact
         return self
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        key = f"{prefix}rate"
+        if key not in state_dict and f"{prefix}weight" in state_dict:
+            warnings.warn(
+                f"the checkpoint has no '{key}': it is of a network without searchable rates, "
+                "and this site keeps the rate it has",
+                stacklevel=2,
+            )
+            state_dict[key] = self.rate.detach().clone()
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def extra_repr(self) -> str:
         """Shape, granularity and limits, as ``nn.Conv2d`` would show them."""

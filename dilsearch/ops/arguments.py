@@ -159,7 +159,7 @@ def _paddings(
 
 
 def _pair(name: str, value: Pair, *, least: int) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
+    pair = tuple(value) if isinstance(value, Sequence) else (value, value)
     if len(pair) != 2 or any(not isinstance(v, int) or v < least for v in pair):
         raise OpError(
             f"fractional_conv2d: {name} is {value!r}, but it must be one whole number of at least "

@@ -24,60 +24,39 @@ from dilsearch.ops.taps import Axis, Tap
 
 
 @dataclass(frozen=True, slots=True)
-class Branch:
-    """A run of groups that share one rate, and where their taps fall on each axis."""
+class Layout:
+    """Everything about one call but its tensors: where each branch's taps fall on each axis.
 
-    groups: slice
+    The columns' taps are listed from last to first: their transpose, which the backward pass
+    spreads, then has rising offsets, as the rows' taps have forwards.
+    """
+
+    groups: int
+    kernel: tuple[int, int]
+    branches: int
     rows: Shifts
     columns: Shifts
 
     @classmethod
-    def at(cls, groups: slice, grid: Grid, rate: float, *, leftward: bool) -> "Branch":
-        """The branch at a finite rate."""
-        rows, columns = (
-            Shifts(
-                dim,
-                axis.taps_at(rate, leftward=leftward),
-                source_size=axis.size_in,
-                target_size=axis.size_out,
-                stride=axis.stride,
-            )
-            for dim, axis in ((-2, grid.rows), (-1, grid.columns))
-        )
-        return cls(groups, rows, columns)
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Everything about one call but its tensors.
-
-    Attributes:
-        grid: The convolution replaced.
-        count: How many rates there are.
-        branches: One for each finite rate; the groups of the others get NaN for all values.
-    """
-
-    grid: Grid
-    count: int
-    branches: tuple[Branch, ...]
-
-    @classmethod
     def at(cls, grid: Grid, rates: Sequence[float], leftward: Sequence[bool]) -> "Layout":
         """The layout at these rates, one for each branch."""
-        size = grid.groups // len(rates)
-        branches = tuple(
-            Branch.at(slice(index * size, (index + 1) * size), grid, rate, leftward=left)
-            for index, (rate, left) in enumerate(zip(rates, leftward, strict=True))
-            if math.isfinite(rate)
-        )
-        return cls(grid, len(rates), branches)
 
-    def new_images(self, like: Tensor, shape: Sequence[int]) -> Tensor:
-        """Images for the branches to fill, in the accurate type; NaN where none will."""
-        dtype = accurate_dtype(like.dtype)
-        if len(self.branches) == self.count:
-            return like.new_empty(shape, dtype=dtype)
-        return like.new_full(shape, math.nan, dtype=dtype)
+        def taps(axis: Axis, order: int) -> tuple[tuple[Tap, ...] | None, ...]:
+            return tuple(
+                axis.taps_at(rate, leftward=left)[::order] if math.isfinite(rate) else None
+                for rate, left in zip(rates, leftward, strict=True)
+            )
+
+        rows, columns = grid.rows, grid.columns
+        return cls(
+            groups=grid.groups,
+            kernel=(rows.taps, columns.taps),
+            branches=len(rates),
+            rows=Shifts(-2, taps(rows, 1), rows.size_in, rows.size_out, rows.stride),
+            columns=Shifts(
+                -1, taps(columns, -1), columns.size_in, columns.size_out, columns.stride
+            ),
+        )
 
 
 class SeparableConvolution(torch.autograd.Function):
@@ -95,11 +74,13 @@ class SeparableConvolution(torch.autograd.Function):
     ) -> Float[Tensor, "batch out_channels out_height out_width"]:
         """Convolve; with ``with_slope``, keep what the rate's gradient needs."""
         with torch.autocast(x.device.type, enabled=False):
-            out, slope = _convolve(x, weight, layout, with_slope=with_slope)
+            copies = layout.rows.spread(groups_first(x, layout.groups), layout.kernel[0])
+            mixed = _mix(_mixing_matrix(weight, layout.groups), copies, layout.kernel[1])
+            out, slope = layout.columns.gather(mixed, with_slope=with_slope)
             if bias is not None:
                 out.add_(bias[:, None, None])
         ctx.layout = layout
-        ctx.rate = rate.detach()
+        ctx.rate_like = rate.detach()
         ctx.save_for_backward(x, weight, None if slope is None else slope.to(x.dtype))
         return out.to(x.dtype)
 
@@ -107,77 +88,30 @@ class SeparableConvolution(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, weight, bias and rate, as far as they are asked for."""
-        x, weight, slope = ctx.saved_tensors
+        x, weight, column_slope = ctx.saved_tensors
         layout: Layout = ctx.layout
         needs_x, needs_weight, needs_bias, needs_rate, *_ = ctx.needs_input_grad
         grad_x = grad_weight = grad_bias = grad_rate = None
+        groups, (height, width) = layout.groups, layout.kernel
         with torch.autocast(x.device.type, enabled=False):
-            if needs_x or needs_weight or needs_rate:
-                grad_x, grad_weight, row_slope = _gradients(
-                    x, weight, grad, layout, needs_weight=needs_weight, with_slope=needs_rate
-                )
+            grads = layout.columns.transposed.spread(groups_first(grad, groups), width)
+            if needs_x or needs_rate:
+                transposed = _mixing_matrix(weight, groups).transpose(1, 2)
+                mixed = _mix(transposed, grads, height)
+                grad_x, row_slope = layout.rows.transposed.gather(mixed, with_slope=needs_rate)
+                grad_x = grad_x.to(x.dtype)
+            if needs_weight:
+                copies = layout.rows.spread(groups_first(x, groups), height)
+                products = torch.bmm(_matrix(grads), _matrix(copies).transpose(1, 2))
+                grad_weight = _as_weight(products, weight, groups)
             if needs_bias:
                 grad_bias = grad.sum((0, 2, 3))
             if needs_rate:
-                slopes = _inner_products(x, row_slope, layout.count)
-                slopes += _inner_products(grad, slope, layout.count)
-                grad_rate = slopes.to(ctx.rate).view_as(ctx.rate)
+                assert row_slope is not None
+                along_rows = _inner_products(x, row_slope, layout.branches)
+                along_columns = _inner_products(grad, column_slope, layout.branches)
+                grad_rate = (along_rows + along_columns).to(ctx.rate_like).view_as(ctx.rate_like)
         return grad_x, grad_weight, grad_bias, grad_rate, None, None
-
-
-def _convolve(
-    x: Tensor, weight: Tensor, layout: Layout, *, with_slope: bool
-) -> tuple[Tensor, Tensor | None]:
-    """The outputs and, if asked for, their slopes in the rate along the columns' axis alone."""
-    grid = layout.grid
-    shape = (x.shape[0], weight.shape[0], grid.rows.size_out, grid.columns.size_out)
-    out = layout.new_images(x, shape)
-    slope = layout.new_images(x, shape) if with_slope else None
-    maps, outs = groups_first(x, grid.groups), groups_first(out, grid.groups)
-    slopes = None if slope is None else groups_first(slope, grid.groups)
-    matrices = _mixing_matrices(weight, grid.groups)
-    for branch in layout.branches:
-        part = branch.groups
-        mixed = _mix(matrices[part], branch.rows.spread(maps[part]), grid.columns.taps)
-        branch.columns.gather(mixed, outs[part], None if slopes is None else slopes[part])
-    return out, slope
-
-
-def _gradients(
-    x: Tensor,
-    weight: Tensor,
-    grad: Tensor,
-    layout: Layout,
-    *,
-    needs_weight: bool,
-    with_slope: bool,
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Gradients of x and, if asked for, of the weight.
-
-    With ``with_slope`` also the slope of x's gradient in the rate along the rows' axis: its inner
-    product with x is the rows' part of the rate's gradient, because the layer is linear in x.
-    """
-    grid = layout.grid
-    grad_x = layout.new_images(x, x.shape)
-    slope = layout.new_images(x, x.shape) if with_slope else None
-    maps, grads = groups_first(x, grid.groups), groups_first(grad, grid.groups)
-    grad_maps = groups_first(grad_x, grid.groups)
-    slopes = None if slope is None else groups_first(slope, grid.groups)
-    matrices = _mixing_matrices(weight, grid.groups)
-    products = torch.full_like(matrices, math.nan) if needs_weight else None
-    for branch in layout.branches:
-        part = branch.groups
-        spread = branch.columns.transposed.spread(grads[part])
-        mixed = _mix(matrices[part].transpose(1, 2), spread, grid.rows.taps)
-        branch.rows.transposed.gather(
-            mixed, grad_maps[part], None if slopes is None else slopes[part]
-        )
-        del mixed  # its memory serves the copies below
-        if products is not None:
-            copies = branch.rows.spread(maps[part])
-            torch.bmm(_matrix(spread), _matrix(copies).transpose(1, 2), out=products[part])
-    grad_weight = None if products is None else _as_weight(products, weight, grid.groups)
-    return grad_x.to(x.dtype), grad_weight, slope
 
 
 def _matrix(copies: Tensor) -> Float[Tensor, "groups taps_and_channels pixels"]:
@@ -191,18 +125,17 @@ def _mix(matrix: Tensor, copies: Tensor, taps: int) -> Tensor:
     return mixed.view(mixed.shape[0], taps, mixed.shape[1] // taps, *copies.shape[3:])
 
 
-def _mixing_matrices(weight: Tensor, groups: int) -> Tensor:
+def _mixing_matrix(weight: Tensor, groups: int) -> Tensor:
     """The weight as (group, column tap and output channel, row tap and input channel)."""
-    by_group = torch.unflatten(weight, 0, (groups, -1))  # group, out, in, row tap, column tap
+    by_group = torch.unflatten(weight.flip(3), 0, (groups, -1))
     return by_group.permute(0, 4, 1, 3, 2).flatten(3).flatten(1, 2)
 
 
 def _as_weight(matrix: Tensor, weight: Tensor, groups: int) -> Tensor:
     """The inverse of ``_mixing_matrix``, in the shape of the weight."""
     inputs, height, width = weight.shape[1:]
-    outputs = weight.shape[0] // groups
-    split = matrix.view(groups, width, outputs, height, inputs)
-    return split.permute(0, 2, 4, 3, 1).reshape(weight.shape)
+    split = matrix.view(groups, width, weight.shape[0] // groups, height, inputs)
+    return split.permute(0, 2, 4, 3, 1).reshape(weight.shape).flip(3)
 
 
 def _inner_products(a: Tensor, b: Tensor, branches: int) -> Float[Tensor, " branches"]:

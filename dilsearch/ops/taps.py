@@ -7,6 +7,7 @@ zero and is never read.
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,9 @@ class Axis:
 
     @property
     def span(self) -> int:
-        """A distance from its anchor at which no output's tap sees the image any more."""
-        return self.size_in + self.stride * self.size_out + abs(self.anchor) + 1
+        """The distance from its anchor from which on no output's tap sees the image."""
+        last = self.anchor + self.stride * (self.size_out - 1)
+        return max(self.size_in - self.anchor, last + 1, 0)
 
     def padding_at(self, rate: int) -> int:
         """Padding with which a plain convolution of this dilation has the same outputs.
@@ -79,10 +81,36 @@ class Axis:
         distance = reach * rate
         near = math.ceil(distance) - 1 if leftward else math.floor(distance)
         fraction = distance - near
-        near = min(max(near, -self.span), self.span)
+        near = min(max(near, -self.span - 1), self.span)
         return Tap(
             self.anchor + outward * near, self.anchor + outward * (near + 1), fraction, reach
         )
+
+
+def runs(taps: tuple[Tap, ...]) -> tuple[slice, ...]:
+    """Cut the taps into runs that blend alike and start at evenly spaced, rising offsets.
+
+    Such a run can be sampled in one go. The middle tap, whose two pixels are the same, blends like
+    any other.
+    """
+    found: list[slice] = []
+    for index in range(len(taps)):
+        start = found[-1].start if found else 0
+        if found and _is_run(taps[start : index + 1]):
+            found[-1] = slice(start, index + 1)
+        else:
+            found.append(slice(index, index + 1))
+    return tuple(found)
+
+
+def _is_run(taps: tuple[Tap, ...]) -> bool:
+    if len({tap.fraction for tap in taps if tap.inner != tap.outer}) > 1:
+        return False
+    return all(
+        len({after - before for before, after in pairwise(offsets)}) == 1
+        and offsets[1] >= offsets[0]
+        for offsets in ([tap.inner for tap in taps], [tap.outer for tap in taps])
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +134,7 @@ def segments(
     cuts = sorted({0, target_size, *(end for seeing in ranges for end in seeing)})
     return tuple(
         Segment(first, last, tuple(start <= first < stop for start, stop in ranges))
-        for first, last in zip(cuts, cuts[1:], strict=False)
+        for first, last in pairwise(cuts)
     )
 
 

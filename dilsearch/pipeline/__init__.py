@@ -5,15 +5,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dilsearch.pipeline.stages import (
+    NETWORK_FILES,
+    OUTPUTS,
     run_control,
     run_convert,
     run_evaluate,
     run_retrain,
     run_search,
 )
-from dilsearch.pipeline.workbench import Resources, Workbench
+from dilsearch.pipeline.workbench import Resources, Workbench, build_relaxed
 
-__all__ = ["STAGES", "Resources", "Workbench", "run_stages"]
+__all__ = ["STAGES", "Resources", "Workbench", "build_relaxed", "run_stages"]
 
 STAGES: Mapping[str, Callable[[Workbench], dict[str, Any]]] = {
     "search": run_search,
@@ -25,6 +27,7 @@ STAGES: Mapping[str, Callable[[Workbench], dict[str, Any]]] = {
 """Stages in the order in which they stand on each other; the report is made from their files."""
 
 
+_USES_DATA = frozenset({"search", "retrain", "control", "evaluate"})
 _STALE_AFTER = {
     "search": ("convert", "retrain", "evaluate"),
     "convert": ("retrain", "evaluate"),
@@ -38,7 +41,7 @@ def run_stages(bench: Workbench, stages: Sequence[str], *, force: bool = False) 
     """Run stages in order, skipping those the folder says are finished.
 
     Whatever stops a stage, an interrupt included, leaves a folder that can be resumed. A stage
-    that is run again makes those that stand on it unfinished.
+    that is run again makes those that stand on it unfinished, and takes their results away.
 
     Args:
         bench: The run.
@@ -52,7 +55,9 @@ def run_stages(bench: Workbench, stages: Sequence[str], *, force: bool = False) 
         if bench.folder.is_finished(stage) and not force:
             bench.reporter.say(f"{stage}: finished already")
             continue
-        bench.folder.forget(*_STALE_AFTER[stage])
+        if stage in _USES_DATA:
+            bench.open()  # whatever is wrong with data or device is told before anything changes
+        _take_back(bench, _STALE_AFTER[stage])
         bench.folder.begin(stage)
         before, started = bench.folder.seconds(stage), time.monotonic()
         try:
@@ -63,6 +68,27 @@ def run_stages(bench: Workbench, stages: Sequence[str], *, force: bool = False) 
         seconds = before + time.monotonic() - started
         _merge_summary(bench, stage, summary, seconds)
         bench.folder.finish(stage, seconds=seconds)
+        bench.checkpoint(stage).discard()
+
+
+def _take_back(bench: Workbench, stages: Sequence[str]) -> None:
+    """Remove what stages have written, because what they stand on is made again."""
+    stale = [stage for stage in stages if stage in bench.folder.stages]
+    if not stale:
+        return
+    bench.folder.forget(*stale)
+    for stage in stale:
+        bench.checkpoint(stage).discard()
+        for name in OUTPUTS[stage]:
+            bench.folder.path(name).unlink(missing_ok=True)
+    if bench.folder.has("summary.json"):
+        summary = bench.folder.read_json("summary.json")
+        for stage in stale:
+            summary.pop({"convert": "plan"}.get(stage, stage), None)
+        for network in NETWORK_FILES:
+            if "evaluate" in stale and network in summary:
+                summary[network].pop("val", None)
+        bench.folder.write_json("summary.json", summary)
 
 
 def _merge_summary(

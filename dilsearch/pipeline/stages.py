@@ -3,6 +3,7 @@
 A stage returns what it has to say in ``summary.json``, which the pipeline merges and writes.
 """
 
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,7 +19,6 @@ from dilsearch.scores import counts_table, scores
 from dilsearch.search import build_rate_optimizer, search, search_columns
 from dilsearch.surgery import field_graph, load, read_plan, save
 from dilsearch.surgery.rates import site_granularities, weight_parameters
-from dilsearch.surgery.weights import saved_plan
 from dilsearch.training import Evaluation, build_loss, evaluate, fit, weight_optimizer
 from dilsearch.training.losses import Loss
 
@@ -31,6 +31,16 @@ NETWORK_FILES = {
     "control": "control.safetensors",
 }
 """The three networks a run compares, and where their weights lie."""
+STAGE_OF = {"fractional": "search", "retrain": "retrain", "control": "control"}
+"""The stage that trains each of them."""
+OUTPUTS: Mapping[str, tuple[str, ...]] = {
+    "search": ("trajectory.csv", "plan.float.json", "search.safetensors"),
+    "convert": ("plan.json", "projection.csv", "field.csv"),
+    "retrain": ("retrain.csv", "weights.safetensors"),
+    "control": ("control.csv", "control.safetensors"),
+    "evaluate": ("counts.csv", "arrays/predictions.npz"),
+}
+"""What each stage writes."""
 
 
 def run_search(bench: Workbench) -> Summary:
@@ -40,7 +50,6 @@ def run_search(bench: Workbench) -> Summary:
     steps = space.search.steps
     begin = {"step": 0, "samples": 0, **search_columns(model)}
     batches = bench.batches("search", steps)
-    checkpoint = bench.checkpoint("search")
     with bench.reporter.training("search", steps) as watch:
         history = search(
             model,
@@ -55,13 +64,12 @@ def run_search(bench: Workbench) -> Summary:
             loss=_loss(bench),
             schedule=bench.schedule(steps),
             gap=space.gap.policy,
-            checkpoint=checkpoint,
+            checkpoint=bench.checkpoint("search"),
             watch=watch,
         )
     bench.folder.write_csv("trajectory.csv", pd.DataFrame([*history, begin]).sort_values("step"))
     bench.folder.write_text("plan.float.json", read_plan(model).to_json())
     save(model, bench.folder.path(NETWORK_FILES["fractional"]))
-    checkpoint.discard()
     return {
         "search": {
             "steps": steps,
@@ -109,10 +117,7 @@ def run_retrain(bench: Workbench) -> Summary:
 
 def run_control(bench: Workbench) -> Summary:
     """Train the same network with every rate at the control's, on the same budget and data."""
-    plan = read_plan_file(bench, "plan.json")
-    rate = float(bench.space.control.rate)
-    control = plan.replace({site: (rate,) * len(rates) for site, rates in plan.items()})
-    return _train_integer_network(bench, "control", control)
+    return _train_integer_network(bench, "control", control_plan(bench))
 
 
 def run_evaluate(bench: Workbench) -> Summary:
@@ -120,8 +125,8 @@ def run_evaluate(bench: Workbench) -> Summary:
     counts: list[tuple[str, str, Any]] = []
     summary: dict[str, Any] = {}
     arrays = _shown_samples(bench)
-    for network, file in NETWORK_FILES.items():
-        if not bench.folder.has(file):
+    for network in NETWORK_FILES:
+        if not bench.folder.is_finished(STAGE_OF[network]):
             continue
         model = _trained_network(bench, network)
         bench.reporter.say(f"evaluating the {network} network")
@@ -161,6 +166,13 @@ def read_plan_file(bench: Workbench, name: str) -> DilationPlan:
     return DilationPlan.from_json(bench.folder.read_text(name), source=str(bench.folder.path(name)))
 
 
+def control_plan(bench: Workbench) -> DilationPlan:
+    """The control's rate at every site."""
+    plan = read_plan(bench.relaxed_network())
+    rate = float(bench.space.control.rate)
+    return plan.replace({site: (rate,) * len(rates) for site, rates in plan.items()})
+
+
 def field_frame(table: FieldTable) -> pd.DataFrame:
     """The field table as written to ``field.csv``: sizes in px, "47x31" where the axes differ."""
     return pd.DataFrame(
@@ -198,7 +210,6 @@ def largest_field_px(table: FieldTable) -> int:
 def _train_integer_network(bench: Workbench, stage: str, plan: DilationPlan) -> Summary:
     model = bench.integer_network(plan).to(bench.fabric.device)
     steps = bench.space.retrain.steps
-    checkpoint = bench.checkpoint(stage)
     with bench.reporter.training(stage, steps) as watch:
         history = fit(
             model,
@@ -207,12 +218,11 @@ def _train_integer_network(bench: Workbench, stage: str, plan: DilationPlan) -> 
             optimizers=(_weight_optimizer(bench, model, list(model.parameters())),),
             loss=_loss(bench),
             schedule=bench.schedule(steps),
-            checkpoint=checkpoint,
+            checkpoint=bench.checkpoint(stage, plan),
             watch=watch,
         )
     bench.folder.write_csv(f"{stage}.csv", pd.DataFrame(history))
     save(model, bench.folder.path(NETWORK_FILES[stage]))
-    checkpoint.discard()
     graph = field_graph(model)
     assert graph is not None  # the workbench always traces
     return {stage: {"steps": steps, "field_px": largest_field_px(graph.propagate(plan))}}
@@ -220,10 +230,10 @@ def _train_integer_network(bench: Workbench, stage: str, plan: DilationPlan) -> 
 
 def _trained_network(bench: Workbench, network: str) -> nn.Module:
     path = bench.folder.path(NETWORK_FILES[network])
-    model = bench.relaxed_network()
-    if network != "fractional":
-        model = bench.integer_network(saved_plan(path))
-    return load(model, path)
+    if network == "fractional":
+        return load(bench.relaxed_network(), path)
+    plan = read_plan_file(bench, "plan.json") if network == "retrain" else control_plan(bench)
+    return load(bench.integer_network(plan), path)  # refuses weights of any other plan
 
 
 def _weight_optimizer(

@@ -1,5 +1,8 @@
 """What the stages of one run share: its folder, space, data, device and networks."""
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -9,12 +12,13 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from dilsearch.data import DataSets, batches, open_data, seeded
+from dilsearch.errors import DilsearchError, SpaceError
 from dilsearch.models import build_model, searchable_blocks
 from dilsearch.plan import DilationPlan
 from dilsearch.progress import Reporter
 from dilsearch.runs import RunFolder
 from dilsearch.space import SearchSpace
-from dilsearch.surgery import discretize, relax
+from dilsearch.surgery import clamp_rates, discretize, relax
 from dilsearch.training import Checkpoint, PolySchedule, open_fabric
 from dilsearch.training.loop import Batches
 
@@ -92,6 +96,14 @@ class Workbench:
         self.folder.require_hash("data", data.content_hash)
         return data
 
+    def open(self) -> None:
+        """Open data and device now.
+
+        Raises:
+            DilsearchError: If there is anything wrong with either.
+        """
+        _ = self.fabric, self.data
+
     @property
     def num_classes(self) -> int:
         """Classes of the data set."""
@@ -103,18 +115,11 @@ class Workbench:
         The same seed gives the same weights, so that search, retraining and control all start
         from one network.
         """
-        model = self.space.model
-        blocks = searchable_blocks(model.name, **model.options)
-        with seeded("weights", self.seed):
-            network = build_model(
-                model.name,
-                num_classes=self.num_classes,
-                rates=((1,) * model.branches,) * blocks,
-                **model.options,
-            )
-        height, width = (_rounded_up(size) for size in self.space.data.image_px)
-        example = torch.empty(1, 3, height, width, device="meta")
-        return relax(network, self.space.granularities, example=example, inplace=True)
+        return copy.deepcopy(self._fresh)
+
+    @cached_property
+    def _fresh(self) -> nn.Module:
+        return build_relaxed(self.space, self.seed)
 
     def integer_network(self, plan: DilationPlan) -> nn.Module:
         """The same fresh network as plain layers with the plan's rates."""
@@ -145,10 +150,49 @@ class Workbench:
             stream, batch_size=size, steps=steps, start_step=start, workers=workers
         )
 
-    def checkpoint(self, stage: str) -> Checkpoint:
-        """Where a stage keeps its state while it runs."""
+    def checkpoint(self, stage: str, plan: DilationPlan | None = None) -> Checkpoint:
+        """Where a stage keeps its state while it runs.
+
+        Args:
+            stage: Its name.
+            plan: The plan it trains, so that a file left by another plan is not continued.
+        """
         path = self.folder.path(f"checkpoints/{stage}.safetensors")
-        return Checkpoint(path, every=CHECKPOINT_STEPS)
+        return Checkpoint(path, plan.hash if plan is not None else "", every=CHECKPOINT_STEPS)
+
+
+def build_relaxed(space: SearchSpace, seed: int) -> nn.Module:
+    """A space's network with fresh weights, relaxed at the space's sites, its field traced.
+
+    Raises:
+        DilsearchError: If the space asks for what its network cannot have; the message names the
+            space's section.
+    """
+    model = space.model
+    with _blamed_on(space, "model"):
+        blocks = searchable_blocks(model.name, **model.options)
+        with seeded("weights", seed):
+            network = build_model(
+                model.name,
+                num_classes=len(space.data.class_names),
+                rates=((1,) * model.branches,) * blocks,
+                **model.options,
+            )
+    height, width = (_rounded_up(size) for size in space.data.image_px)
+    example = torch.empty(1, 3, height, width, device="meta")
+    with _blamed_on(space, "sites"):
+        relaxed = relax(network, space.granularities, example=example, inplace=True)
+        clamp_rates(relaxed, gap="enforce" if space.gap.policy == "enforce" else "ignore")
+    return relaxed
+
+
+@contextmanager
+def _blamed_on(space: SearchSpace, section: str) -> Iterator[None]:
+    """Say which section of which space asked for what turned out to be impossible."""
+    try:
+        yield
+    except DilsearchError as error:
+        raise SpaceError(f"space '{space.name}': [{section}]: {error}") from None
 
 
 def _rounded_up(size: int) -> int:

@@ -104,6 +104,17 @@ class RunFolder:
         return run
 
     @classmethod
+    def refuse_occupied(cls, path: str | Path) -> None:
+        """Refuse a folder that holds a run, before any work is done for a new one.
+
+        Raises:
+            RunError: If it holds one.
+        """
+        folder = Path(path)
+        if (folder / RUN_FILE).exists():
+            raise cls.open(folder)._occupied()
+
+    @classmethod
     def open(cls, path: str | Path) -> Self:
         """Open a folder that holds a run.
 
@@ -269,10 +280,7 @@ class RunFolder:
 
     def _check_resumable(self, space: str, seed: int, resume: bool) -> None:
         if not resume:
-            raise RunError(
-                f"{self._path} already holds a run ({self._state_in_words()}). "
-                "Continue it with --resume, or write elsewhere with --out."
-            )
+            raise self._occupied()
         if self.seed != seed:
             raise RunError(
                 f"{self._path} holds a run with seed {self.seed}, and this one has seed {seed}. "
@@ -287,6 +295,12 @@ class RunFolder:
                 + (f", and {more} more" if more > 0 else "")
                 + ". Resume it with the same profile and settings, or write elsewhere with --out."
             )
+
+    def _occupied(self) -> RunError:
+        return RunError(
+            f"{self._path} already holds a run ({self._state_in_words()}). "
+            "Continue it with --resume, or write elsewhere with --out."
+        )
 
     def _space_values(self) -> dict[str, Any]:
         try:

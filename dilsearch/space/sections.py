@@ -370,7 +370,8 @@ class TrainSection(Section):
     ohem_threshold: PositiveFloat = Field(
         default=0.3, description="loss above which a pixel counts as hard (loss ohem only)"
     )
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
+    # float16 is left out: its loss scaling cannot serve two optimisers at once
+    precision: Literal["32-true", "bf16-mixed"] = Field(
         default="32-true", description="number format of the forward pass"
     )
 

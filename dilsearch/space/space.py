@@ -123,7 +123,7 @@ class SearchSpace(Section):
     def needed_px(self) -> int:
         """Field in which every training pixel sees every other: 2N - 1, N the larger side.
 
-        Unless the space sets another. Source: RegSeg (Gao 2022), Sec. 3.2.
+        Unless the space sets another. Source: RegSeg (Gao 2022), Sec. 3.1.
         """
         return self.field.needed_px or 2 * max(self.data.image_px) - 1
 

@@ -11,10 +11,21 @@ from dilsearch.geometry import FieldGraph
 from dilsearch.layers import BranchConv2d, RelaxedConv2d
 from dilsearch.layers.relaxed_conv import relaxation_faults
 from dilsearch.sites import Granularity
-from dilsearch.surgery.companion import Companion, attach
+from dilsearch.surgery.companion import Companion, attach, companion_of
 from dilsearch.tracing import trace_graph
 from dilsearch.tracing.shadow import replace_modules
 from dilsearch.tracing.tracer import Example
+
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_state_dict_hooks",
+    "_state_dict_pre_hooks",
+    "_load_state_dict_pre_hooks",
+    "_load_state_dict_post_hooks",
+)
 
 
 def relax(
@@ -28,7 +39,7 @@ def relax(
 
     Everything is checked before anything is changed, and every fault is reported at once. Output
     shapes, weights, buffers, device, dtype and mode stay as they are; a checkpoint of the original
-    loads into the result (with ``strict=False``, since it holds no rates).
+    loads into the result, whose rates then stay as they are, with a warning.
 
     Args:
         model: Any module with ``nn.Conv2d`` or ``BranchConv2d`` layers.
@@ -58,8 +69,21 @@ def relax(
         for name, granularity in chosen.items()
     }
     target = replace_modules(target, dict(relaxed))
-    attach(target, Companion(chosen, graph))
+    attach(target, _companion(model, chosen, graph))
     return target
+
+
+def _companion(
+    model: nn.Module, chosen: Mapping[str, Granularity], graph: FieldGraph | None
+) -> Companion:
+    """The companion of the result: sites that were relaxed before stay sites."""
+    before = companion_of(model)
+    if before is None:
+        return Companion(chosen, graph)
+    graph = graph or before.graph
+    sites = {**before.sites, **chosen}
+    order = graph.site_names if graph is not None else tuple(sites)
+    return Companion({name: sites[name] for name in order if name in sites}, graph)
 
 
 def _select(model: nn.Module, sites: Mapping[str, Granularity]) -> dict[str, Granularity]:
@@ -122,7 +146,7 @@ def _site_faults(name: str, module: nn.Module, granularity: Granularity) -> list
     faults = [
         f"site '{name}': {fault}" for fault in relaxation_faults(_convolution(module), granularity)
     ]
-    if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
+    if any(getattr(module, hooks) for hooks in _HOOKS):
         faults.append(
             f"site '{name}' has hooks, which would be lost; remove them and add them afterwards"
         )

@@ -5,11 +5,12 @@ match and the accuracy is silently wrong. The file therefore names the rates its
 trained with, and loading compares them.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from dilsearch.errors import PlanError, SurgeryError
 from dilsearch.layers import BranchConv2d, RelaxedConv2d
@@ -28,14 +29,28 @@ def save(model: nn.Module, path: Path | str) -> None:
 
     Raises:
         SurgeryError: If the model was neither relaxed nor discretised.
+        RunError: If the disk refuses.
     """
     plan = present_plan(model)
-    tensors = {
-        name: tensor.detach().cpu().contiguous()
-        for name, tensor in unwrapped(model).state_dict().items()
-    }
-    metadata = {_PLAN_KEY: plan.to_json()}
-    write_atomically(Path(path), lambda temporary: save_file(tensors, temporary, metadata))
+    tensors = unwrapped(model).state_dict()
+    write_tensors(Path(path), tensors, {_PLAN_KEY: plan.to_json()})
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
+    """Write a safetensors file whole or not at all; tied tensors are written once each.
+
+    Raises:
+        RunError: If the disk refuses.
+    """
+    copies = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+
+    def write(temporary: Path) -> None:
+        try:
+            save_file(copies, temporary, dict(header))
+        except SafetensorError as error:  # how safetensors reports a full disk, too
+            raise OSError(str(error)) from error
+
+    write_atomically(path, write)
 
 
 def load(model: nn.Module, path: Path | str) -> nn.Module:

@@ -183,6 +183,10 @@ class _Walk:
         along_channels = dimension in (1, 1 - _rank(node))
         (self._join if along_channels else self._unfollowed)(node, sources)
 
+    def _softmax(self, node: fx.Node, sources: list[fx.Node]) -> None:
+        over_channels = _argument(node, 1, "dim", None) in (1, 1 - _rank(node))
+        (self._alias if over_channels else self._unfollowed)(node, sources)
+
     def _slice(self, node: fx.Node, sources: list[fx.Node]) -> None:
         dimension = _argument(node, 1, "dim", 0)
         whole = node.meta["val"].shape[2:] == sources[0].meta["val"].shape[2:]
@@ -295,52 +299,18 @@ class _Walk:
 
 _Handler = Callable[[_Walk, fx.Node, list[fx.Node]], None]
 _CHANNEL_SPLITS = frozenset({"chunk", "split", "split_with_sizes", "unbind", "tensor_split"})
-_POINTWISE = [
-    "alias",
-    "batch_norm",
-    "celu",
-    "clone",
-    "contiguous",
-    "detach",
-    "dropout",
-    "elu",
-    "feature_dropout",
-    "gelu",
-    "getitem",
-    "hardsigmoid",
-    "hardswish",
-    "hardtanh",
-    "leaky_relu",
-    "lift_fresh_copy",
-    "mish",
-    "native_batch_norm",
-    "prelu",
-    "relu",
-    "relu6",
-    "rsqrt",
-    "selu",
-    "sigmoid",
-    "silu",
-    "softplus",
-    "sqrt",
-    "square",
-    "tanh",
-    "threshold",
-    "to",
-    "_to_copy",
-    "clamp",
-    "neg",
-    "exp",
-    "log",
-    "abs",
-    "softmax",
-    "log_softmax",
-    "pow",
-]
-_JOINS = ["add", "sub", "mul", "div", "maximum", "minimum", "where", "stack"]
+_POINTWISE = (
+    "_to_copy abs alias batch_norm celu clamp clone contiguous detach dropout elu exp "
+    "feature_dropout gelu getitem hardsigmoid hardswish hardtanh leaky_relu lift_fresh_copy log "
+    "mish native_batch_norm neg pow prelu relu relu6 rsqrt selu sigmoid silu "
+    "softplus sqrt square tanh threshold to"
+).split()
+_JOINS = "add sub mul div maximum minimum where".split()
 _HANDLERS: dict[str, _Handler] = {
     **dict.fromkeys(_POINTWISE, _Walk._alias),
     **dict.fromkeys(_JOINS, _Walk._join),
+    "softmax": _Walk._softmax,
+    "log_softmax": _Walk._softmax,
     "cat": _Walk._concat,
     "slice": _Walk._slice,
     "narrow": _Walk._slice,

@@ -11,12 +11,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dilsearch.errors import RunError
-from dilsearch.runs import write_atomically
+from dilsearch.surgery.weights import write_tensors
 
 Row = dict[str, float | int]
 
@@ -27,10 +26,13 @@ class Checkpoint:
 
     Args:
         path: The file; its folder is made if need be.
+        training: What is trained, in any words that change when it does, such as the hash of its
+            plan; a file that another training left is not continued.
         every: Steps between two writes; 0 writes only on an interrupt.
     """
 
     path: Path
+    training: str = ""
     every: int = 100
 
     def save(
@@ -39,28 +41,40 @@ class Checkpoint:
         optimizers: Sequence[Optimizer],
         history: Sequence[Row],
     ) -> None:
-        """Write the state after the steps in ``history``; a crash leaves the previous file."""
+        """Write the state after the steps in ``history``; a crash leaves the previous file.
+
+        Raises:
+            RunError: If the disk refuses.
+        """
         tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
         scalars: dict[str, Any] = {}
         for number, optimizer in enumerate(optimizers):
             for index, state in optimizer.state_dict()["state"].items():
                 for key, value in state.items():
                     name = f"optimizer.{number}.{index}.{key}"
-                    if isinstance(value, torch.Tensor):
+                    if isinstance(value, Tensor):
                         tensors[name] = value
                     elif value is not None:
                         scalars[name] = value
         tensors["random.cpu"] = torch.get_rng_state()
         if torch.cuda.is_available():
             tensors["random.cuda"] = torch.cuda.get_rng_state()
-        written = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-        header = {"history": json.dumps(list(history)), "scalars": json.dumps(scalars)}
-        write_atomically(self.path, lambda temporary: save_file(written, temporary, header))
+        # as a tensor: a header has a limit that long histories would reach
+        tensors["history"] = torch.tensor(
+            [list(row.values()) for row in history], dtype=torch.float64
+        )
+        columns = {name: type(value).__name__ for name, value in history[-1].items()}
+        header = {
+            "training": self.training,
+            "columns": json.dumps(columns),
+            "scalars": json.dumps(scalars),
+        }
+        write_tensors(self.path, tensors, header)
 
     def restore(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> list[Row]:
         """Bring model, optimisers and random state back; the history of the steps done so far.
 
-        An empty history if there is no checkpoint.
+        An empty history if there is no checkpoint, or only that of another training.
 
         Raises:
             RunError: If the file cannot be read.
@@ -72,12 +86,14 @@ class Checkpoint:
                 header = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             scalars = json.loads(header["scalars"])
-            history: list[Row] = json.loads(header["history"])
+            columns = json.loads(header["columns"])
         except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
             raise RunError(
                 f"checkpoint {self.path} cannot be read ({error}); "
                 "delete it to start the stage again"
             ) from None
+        if header.get("training") != self.training:
+            return []
         model.load_state_dict(_under(tensors, "model."))
         for number, optimizer in enumerate(optimizers):
             prefix = f"optimizer.{number}."
@@ -90,11 +106,19 @@ class Checkpoint:
         torch.set_rng_state(tensors["random.cpu"])
         if "random.cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["random.cuda"])
-        return history
+        return _rows(tensors["history"], columns)
 
     def discard(self) -> None:
         """Remove the file: the stage is finished."""
         self.path.unlink(missing_ok=True)
+
+
+def _rows(table: Tensor, columns: dict[str, str]) -> list[Row]:
+    kinds = {"int": int, "float": float}
+    return [
+        {name: kinds[kind](value) for (name, kind), value in zip(columns.items(), row, strict=True)}
+        for row in table.tolist()
+    ]
 
 
 def _under(values: dict[str, Any], prefix: str) -> dict[str, Any]:

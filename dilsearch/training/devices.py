@@ -14,7 +14,7 @@ def open_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
     Args:
         device: ``"auto"`` (the GPU if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or
             ``"mps"``.
-        precision: As Fabric names it: ``"32-true"``, ``"bf16-mixed"``, ``"16-mixed"``.
+        precision: As Fabric names it: ``"32-true"`` or ``"bf16-mixed"``.
 
     Raises:
         RunError: If there is no such device.

@@ -28,6 +28,7 @@ def fit(
     optimizers: Sequence[Optimizer],
     loss: Loss,
     schedule: PolySchedule,
+    before_first_step: Callable[[], object] | None = None,
     after_step: Callable[[], Mapping[str, float]] | None = None,
     checkpoint: Checkpoint | None = None,
     watch: Callable[[Row], None] | None = None,
@@ -43,6 +44,8 @@ def fit(
             were made with.
         loss: Logits and labels to a scalar.
         schedule: Length and learning-rate factor.
+        before_first_step: Called once the model is as the first step will find it, restored or
+            fresh.
         after_step: Called after the optimisers; what it returns joins the history's row.
         checkpoint: Where to keep the state; an existing one is continued.
         watch: Called with each row, for a progress display; rows carry ``batch_mean_iou`` at times.
@@ -56,6 +59,8 @@ def fit(
     """
     original = [[float(group["lr"]) for group in opt.param_groups] for opt in optimizers]
     history = checkpoint.restore(model, optimizers) if checkpoint else []
+    if before_first_step is not None:
+        before_first_step()
     model.train()
     wrapped, *stepped = fabric.setup(model, *optimizers)
     samples = int(history[-1]["samples"]) if history else 0

@@ -1,7 +1,6 @@
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +46,6 @@ def test_thin_bars_open_without_a_folder():
     assert data.class_names == ("background", "class 1", "class 2", "class 3")
     assert data.palette.shape == (4, 3)
     assert data.image_px == (96, 96)
-    assert data.needed_px == 191
     assert data.ignore_index == IGNORE_INDEX
     assert len(data.validation) == 5
     assert len(data.train_stream(seed=1, samples=12)) == 12
@@ -87,7 +85,6 @@ def test_folder_pairs_open_checked(pairs_folder):
     assert data.class_names == ("sky", "road", "car")
     assert data.palette.shape == (3, 3)
     assert data.image_px == (16, 20)
-    assert data.needed_px == 39
     assert data.regions == {}
     assert len(data.validation) == 2
     image, label = data.validation[0]
@@ -154,11 +151,9 @@ def test_generated_data_need_no_torchvision():
 
 
 @pytest.mark.skipif(not CAMVID.is_dir(), reason=f"CamVid is not at {CAMVID}")
-def test_camvid_is_whole_and_quickly_checked():
+def test_camvid_is_whole():
     section = folder_pairs(class_names=CAMVID_CLASSES, size_px=(180, 240), crop_px=(180, 240))
-    begin = time.perf_counter()
     data = open_data(section, root=CAMVID)
-    assert time.perf_counter() - begin < 60, "468 pairs take about 3 s on one core"
     assert len(data.validation) == 101
     image, label = data.validation[0]
     assert image.shape == (3, 180, 240)

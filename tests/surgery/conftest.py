@@ -41,6 +41,7 @@ ZOO: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "frozen": (lambda: chain().requires_grad_(False), "3"),
     "valid padding": (lambda: nn.Sequential(nn.Conv2d(4, 4, 3, padding="valid")), "0"),
     "same padding": (lambda: nn.Sequential(nn.Conv2d(4, 4, 5, padding="same")), "0"),
+    "half precision": (lambda: chain().bfloat16(), "3"),
     "double precision": (lambda: chain().double(), "3"),
     "training mode": (lambda: chain().train(), "3"),
     "channels last": (lambda: chain().to(memory_format=torch.channels_last), "3"),
@@ -51,6 +52,12 @@ ZOO: dict[str, tuple[Callable[[], nn.Module], str]] = {
 def model() -> nn.Module:
     torch.manual_seed(0)
     return chain().eval()
+
+
+@pytest.fixture
+def shared() -> nn.Module:
+    torch.manual_seed(0)
+    return Shared().eval()
 
 
 @pytest.fixture(params=list(ZOO))

@@ -40,11 +40,8 @@ def test_relax_and_back_is_exact_on_every_awkward_model(awkward: tuple[nn.Module
     assert back.training == model.training
 
 
-def test_shared_modules_stay_shared(awkward: tuple[nn.Module, str]) -> None:
-    model, glob = awkward
-    if not hasattr(model, "again"):
-        return
-    relaxed = relax(model, {glob: PerSite(1, 8)})
+def test_shared_modules_stay_shared(shared: nn.Module) -> None:
+    relaxed = relax(shared, {"first": PerSite(1, 8)})
     assert relaxed.again is relaxed.first
     assert isinstance(relaxed.first, RelaxedConv2d)
     assert len(rate_parameters(relaxed)) == 1
@@ -63,9 +60,9 @@ def test_a_checkpoint_of_the_original_loads_into_the_relaxed(model: nn.Module) -
     fresh = copy.deepcopy(model)
     for parameter in fresh.parameters():
         nn.init.normal_(parameter)
-    result = relaxed.load_state_dict(fresh.state_dict(), strict=False)
-    assert result.missing_keys == ["3.rate", "5.rate"]
-    assert result.unexpected_keys == []
+    with pytest.warns(UserWarning, match="the checkpoint has no '[35].rate'") as warned:
+        relaxed.load_state_dict(fresh.state_dict())
+    assert len(warned) == 2
     assert read_plan(relaxed)["3"] == (2.5,)
     assert torch.equal(relaxed[3].weight, fresh[3].weight)
 
@@ -117,6 +114,33 @@ def test_every_fault_is_reported_at_once_and_nothing_changes(model: nn.Module) -
     ):
         assert sentence in text
     assert [type(m) for m in model.modules()] == [type(m) for m in before.modules()]
+
+
+def test_relaxing_in_two_steps_is_relaxing_at_once(model: nn.Module) -> None:
+    once = relax(model, {"3": PerSite(1, 8), "5": PerSite(1, 6)}, example=EXAMPLE)
+    twice = relax(relax(model, {"5": PerSite(1, 6)}), {"3": PerSite(1, 8)}, example=EXAMPLE)
+    assert read_plan(twice) == read_plan(once)
+    assert list(read_plan(twice)) == ["3", "5"]
+    assert len(rate_parameters(twice)) == 2
+
+
+@pytest.mark.parametrize(
+    "register",
+    ["register_forward_pre_hook", "register_full_backward_hook", "register_full_backward_pre_hook"],
+)
+def test_hooks_of_any_kind_are_refused(model: nn.Module, register: str) -> None:
+    getattr(model[3], register)(lambda *_: None)
+    with pytest.raises(SurgeryError, match="site '3' has hooks, which would be lost"):
+        relax(model, {"3": PerSite(1, 8)})
+
+
+class Own(nn.Conv2d):
+    """A subclass whose forward relax cannot know."""
+
+
+def test_a_subclass_is_refused_by_name() -> None:
+    with pytest.raises(SurgeryError, match=r"site '0' is a Own, and only nn.Conv2d"):
+        relax(nn.Sequential(Own(4, 4, 3)), {"0": PerSite(1, 8)})
 
 
 def test_an_empty_selection_and_a_second_relaxation_are_refused(model: nn.Module) -> None:

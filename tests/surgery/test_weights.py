@@ -77,6 +77,13 @@ def test_other_weights_and_other_files_are_refused(model: nn.Module, tmp_path: P
         load(network, tmp_path / "other")
 
 
+def test_tied_weights_are_saved_under_every_name(shared: nn.Module, tmp_path: Path) -> None:
+    relaxed = relax(shared, {"first": PerSite(1, 8)})
+    save(relaxed, tmp_path / "w")
+    other = load(relax(shared, {"first": PerSite(1, 8)}), tmp_path / "w")
+    assert other.again is other.first
+
+
 def test_a_model_without_sites_cannot_be_saved(model: nn.Module, tmp_path: Path) -> None:
     with pytest.raises(SurgeryError, match="was neither relaxed nor discretised"):
         save(model, tmp_path / "w")

@@ -160,6 +160,12 @@ def test_an_upsampling_of_uneven_factor_is_not_followed() -> None:
     ]
 
 
+@pytest.mark.parametrize(("dim", "followed"), [(1, True), (-3, True), (2, False), (-1, False)])
+def test_softmax_is_followed_over_channels_only(dim: int, followed: bool) -> None:
+    graph = trace_graph(nn.Sequential(conv(padding=1), nn.Softmax(dim)), meta(1, 2, 16, 16))
+    assert (graph.unfollowed == {}) is followed
+
+
 class Twice(nn.Module):
     def __init__(self) -> None:
         super().__init__()
