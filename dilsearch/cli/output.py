@@ -12,15 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from dilsearch.progress import Reporter
-from dilsearch.report.tables import RunData, metrics_table, plan_table, read_run
+from dilsearch.report.tables import NETWORKS, RunData, metrics_table, plan_table, read_run
 from dilsearch.report.verdict import verdict
 from dilsearch.space import SearchSpace, list_spaces
-
-_NETWORK_TITLES = {
-    "fractional": "searched",
-    "retrain": "retrained",
-    "control": "control",
-}
 
 
 def show_result(folder: Path, page: Path | None, reporter: Reporter, *, as_json: bool) -> None:
@@ -112,7 +106,7 @@ def _metrics_table(metrics: Any) -> Table:
     table = Table(box=SIMPLE_HEAD, title="validation")
     table.add_column("metric")
     for network in metrics.columns:
-        table.add_column(_NETWORK_TITLES.get(network, network), justify="right")
+        table.add_column(NETWORKS.get(network, network).lower(), justify="right")
     for name, values in metrics.iterrows():
         table.add_row(str(name).replace("_", " "), *(f"{value:.3f}" for value in values))
     return table

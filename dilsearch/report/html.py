@@ -113,6 +113,7 @@ def render(data: RunData, images: Mapping[str, str]) -> str:
         plan=_plan_rows(data),
         policy=data.setting("gap", "policy"),
         control_rate=tables.control_rate_text(data),
+        scored_px=tables.scored_px_text(data),
         metrics=_metric_rows(data),
         networks=_network_titles(tables.metrics_table(data)),
         classes=_class_rows(data),

@@ -21,7 +21,7 @@ from dilsearch.plan import DilationPlan
 from dilsearch.runs import SPACE_FILE, RunFolder
 from dilsearch.scores import class_iou, confusion_of
 
-NETWORKS = {"fractional": "Fractional", "retrain": "Retrained", "control": "Control"}
+NETWORKS = {"fractional": "Searched", "retrain": "Retrained", "control": "Control"}
 """The networks a run compares, with their titles: as searched, rounded and retrained, rate 1."""
 
 METRICS = ("mean_iou", "pixel_accuracy", "class_accuracy", "freq_weighted_iou", "far_accuracy")
@@ -306,6 +306,15 @@ def control_rate_text(data: RunData) -> str:
     """The rate that every site of the control has: 1 unless the space says otherwise."""
     rate = data.setting("control", "rate")
     return rate_text(1 if rate is None else rate)
+
+
+def scored_px_text(data: RunData) -> str | None:
+    """Height and width that images and labels were scored at, if the space says."""
+    size = data.setting("data", "size_px")
+    if size is None:
+        return None
+    height, width = (size, size) if isinstance(size, int) else size
+    return f"{height} x {width}"
 
 
 def missing_parts(data: RunData) -> list[str]:

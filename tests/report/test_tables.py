@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -223,3 +224,13 @@ def test_settings_and_results_that_are_not_there_are_none(make_run: RunFactory) 
     data = tables.read_run(folder)
     assert data.result("plan", "holes") is None
     assert data.setting("model", "options", "width") is None
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(96, "96 x 96"), ([180, 240], "180 x 240"), (None, None)]
+)
+def test_the_size_that_was_scored_is_said(
+    finished: Mapping[str, Path], size: object, text: str | None
+) -> None:
+    data = replace(tables.read_run(finished["toy"]), space={"data": {"size_px": size}})
+    assert tables.scored_px_text(data) == text
