@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from dilsearch.models import build_model
+from dilsearch.search import search_columns
 from dilsearch.sites import PerBranch
 from dilsearch.surgery import clamp_rates, rate_parameters, relax
 
@@ -20,7 +21,7 @@ SITES = {"body.[5-9].conv2": PerBranch(1, 18), "body.1[0-7].conv2": PerBranch(1,
 
 
 def step_of(model: nn.Module, image: torch.Tensor, label: torch.Tensor) -> Callable[[], None]:
-    """One step as the search makes it: forward, backward, both optimisers, clamping."""
+    """One step as the search makes it: forward, backward, optimisers, clamping, reading."""
     relaxed = any(name.endswith("rate") for name, _ in model.named_parameters())
     rates = rate_parameters(model) if relaxed else []
     known = {id(rate) for rate in rates}
@@ -40,6 +41,7 @@ def step_of(model: nn.Module, image: torch.Tensor, label: torch.Tensor) -> Calla
             optimizer.zero_grad()
         if rates:
             clamp_rates(model, gap="enforce")
+            search_columns(model)
 
     return step
 
