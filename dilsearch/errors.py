@@ -48,6 +48,10 @@ class ModelError(DilsearchError):
     """A built-in network asked for with impossible settings."""
 
 
+class SearchError(DilsearchError):
+    """A search asked for with impossible settings."""
+
+
 class DataError(DilsearchError):
     """A data set that cannot be trained on."""
 

@@ -37,6 +37,14 @@ ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Go on with the run in the folder, if there is one.")
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="Show nothing but errors.")]
+StagesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--stages",
+        metavar="NAMES",
+        help="Only these stages, separated by commas: search, convert, retrain, control, evaluate.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Run the stage again although it is finished.")
@@ -70,12 +78,13 @@ def run(
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     overrides: SetOption = None,
+    stages: StagesOption = None,
     resume: ResumeOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Search, convert, retrain, train the control, evaluate and report."""
-    from dilsearch.cli.session import RunOptions, Session, all_stages
+    from dilsearch.cli.session import RunOptions, Session, all_stages, chosen_stages
 
     options = RunOptions(
         space=space,
@@ -85,11 +94,13 @@ def run(
         seed=seed,
         device=device,
         overrides=overrides or [],
+        stages=stages,
         resume=resume,
         quiet=quiet,
     )
+    wanted = None if stages is None else chosen_stages(stages)
     session = Session.start("run", options)
-    session.execute(all_stages(session.space))
+    session.execute(all_stages(session.space) if wanted is None else wanted)
     session.finish(as_json=as_json)
 
 
@@ -197,6 +208,59 @@ def spaces(
         show_spaces(as_json=as_json)
     else:
         show_space(name, profile, overrides or [], as_json=as_json)
+
+
+@app.command()
+def study(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[STUDY]", help="The study; without it they are listed.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write; default studies/STUDY.")
+    ] = None,
+    part: Annotated[
+        list[str] | None, typer.Option("--part", metavar="NAME", help="Run this part only.")
+    ] = None,
+    variant: Annotated[
+        list[str] | None, typer.Option("--variant", metavar="NAME", help="Run this variant only.")
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", help="Seeds for every part, as in 0-9 or 0,1,2.")
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Runs at a time.")] = 1,
+    data: DataOption = None,
+    device: DeviceOption = "auto",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the commands of the runs and do nothing.")
+    ] = False,
+    tables_only: Annotated[
+        bool, typer.Option("--tables-only", help="Run nothing; write table and figures.")
+    ] = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a space under several variants and seeds; writes one table and its figures."""
+    from dilsearch.cli.study import StudyOptions, list_studies, run_study
+
+    if name is None:
+        list_studies(as_json=as_json)
+        return
+    run_study(
+        StudyOptions(
+            name=name,
+            out=out,
+            parts=part or [],
+            variants=variant or [],
+            seeds=seeds,
+            workers=workers,
+            data=data,
+            device=device,
+            dry_run=dry_run,
+            tables_only=tables_only,
+            quiet=quiet,
+            as_json=as_json,
+        )
+    )
 
 
 def _stage(

@@ -6,17 +6,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dilsearch.cli.output import show_result
-from dilsearch.errors import Interrupted
+from dilsearch.errors import Interrupted, RunError
 from dilsearch.pipeline import STAGES, Resources, Workbench, build_relaxed, run_stages
 from dilsearch.progress import Reporter
 from dilsearch.report import write_report
 from dilsearch.runs import RunFolder
 from dilsearch.space import SearchSpace
+from dilsearch.space.locate import did_you_mean
 
 
 def all_stages(space: SearchSpace) -> list[str]:
     """Every stage that a space asks for, in order."""
     return [stage for stage in STAGES if stage != "control" or space.control.enabled]
+
+
+def chosen_stages(text: str) -> list[str]:
+    """The stages of ``--stages``, in the order in which they stand on each other.
+
+    Raises:
+        RunError: If one of them is unknown.
+    """
+    names = [name.strip() for name in text.split(",")]
+    unknown = [name for name in names if name not in STAGES]
+    if unknown:
+        hint = did_you_mean(unknown[0], list(STAGES))
+        raise RunError(
+            f"--stages {text}: there is no stage '{unknown[0]}'{hint}; "
+            f"name some of {', '.join(STAGES)}"
+        )
+    return [stage for stage in STAGES if stage in names]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +50,7 @@ class RunOptions:
     overrides: Sequence[str]
     resume: bool
     quiet: bool
+    stages: str | None = None
 
     def words(self, command: str, out: Path) -> list[str]:
         """The command line, without where its data lies and what it runs on."""
@@ -39,6 +58,7 @@ class RunOptions:
         words += ["--profile", self.profile] if self.profile else []
         for override in self.overrides:
             words += ["--set", override]
+        words += ["--stages", self.stages] if self.stages else []
         return words
 
 

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from dilsearch.errors import RunError
 from dilsearch.geometry import FieldTable, Projection, project
-from dilsearch.pipeline.workbench import Workbench
+from dilsearch.pipeline.workbench import Workbench, control_rates
 from dilsearch.plan import DilationPlan
 from dilsearch.scores import counts_table, scores
-from dilsearch.search import build_rate_optimizer, search, search_columns
+from dilsearch.search import FieldTarget, Smoothing, build_rate_optimizer, search
+from dilsearch.space import SearchSpace
 from dilsearch.surgery import field_graph, load, read_plan, save
 from dilsearch.surgery.rates import site_granularities, weight_parameters
 from dilsearch.training import Evaluation, build_loss, evaluate, fit, weight_optimizer
@@ -47,11 +48,10 @@ def run_search(bench: Workbench) -> Summary:
     """Train weights and rates together; writes the trajectory, the float plan and the weights."""
     space = bench.space
     model = bench.relaxed_network().to(bench.fabric.device)
-    steps = space.search.steps
-    begin = {"step": 0, "samples": 0, **search_columns(model)}
+    steps = space.search_steps
     batches = bench.batches("search", steps)
     with bench.reporter.training("search", steps) as watch:
-        history = search(
+        result = search(
             model,
             batches,
             fabric=bench.fabric,
@@ -60,21 +60,34 @@ def run_search(bench: Workbench) -> Summary:
                 model,
                 name=space.search.rate_optimizer,
                 learning_rate=space.search.rate_learning_rate,
+                steps=steps,
             ),
             loss=_loss(bench),
             schedule=bench.schedule(steps),
+            smoothing=Smoothing(space.search.smoothing, share=space.search.smoothing_share),
             gap=space.gap.policy,
+            field_target=_field_target(space),
+            seed=bench.seed,
+            patience=round(space.search.patience_share * steps),
+            needed_px=space.needed_px,
             checkpoint=bench.checkpoint("search"),
             watch=watch,
         )
-    bench.folder.write_csv("trajectory.csv", pd.DataFrame([*history, begin]).sort_values("step"))
-    bench.folder.write_text("plan.float.json", read_plan(model).to_json())
+    done = len(result.history) - 1
+    if result.settled:
+        bench.reporter.say(f"search: the rates settled after {done} of {steps} steps")
+    for finding in result.findings:
+        bench.reporter.say(f"search: {finding}")
+    bench.folder.write_csv("trajectory.csv", pd.DataFrame(result.history))
+    bench.folder.write_text("plan.float.json", result.plan.to_json())
     save(model, bench.folder.path(NETWORK_FILES["fractional"]))
     return {
         "search": {
-            "steps": steps,
-            "field_px": int(history[-1]["field_px"]),
+            "steps": done,
+            "field_px": int(result.history[-1]["field_px"]),
             "needed_px": space.needed_px,
+            "settled": result.settled,
+            "findings": list(result.findings),
         }
     }
 
@@ -167,10 +180,12 @@ def read_plan_file(bench: Workbench, name: str) -> DilationPlan:
 
 
 def control_plan(bench: Workbench) -> DilationPlan:
-    """The control's rate at every site."""
-    plan = read_plan(bench.relaxed_network())
-    rate = float(bench.space.control.rate)
-    return plan.replace({site: (rate,) * len(rates) for site, rates in plan.items()})
+    """The control's rates: one everywhere, or a hand-made schedule.
+
+    Raises:
+        SpaceError: If the schedule does not fit the sites.
+    """
+    return control_rates(bench.space, read_plan(bench.relaxed_network()))
 
 
 def field_frame(table: FieldTable) -> pd.DataFrame:
@@ -209,7 +224,7 @@ def largest_field_px(table: FieldTable) -> int:
 
 def _train_integer_network(bench: Workbench, stage: str, plan: DilationPlan) -> Summary:
     model = bench.integer_network(plan).to(bench.fabric.device)
-    steps = bench.space.retrain.steps
+    steps = bench.space.retrain_steps
     with bench.reporter.training(stage, steps) as watch:
         history = fit(
             model,
@@ -247,6 +262,11 @@ def _weight_optimizer(
         momentum=train.momentum,
         weight_decay=train.weight_decay,
     )
+
+
+def _field_target(space: SearchSpace) -> FieldTarget | None:
+    weight = space.search.field_target
+    return FieldTarget(space.needed_px, weight) if weight else None
 
 
 def _loss(bench: Workbench) -> Loss:

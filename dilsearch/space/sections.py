@@ -5,6 +5,7 @@ Rules that take more than one value stand in ``broken_rules``, so that all of th
 once.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
@@ -128,22 +129,34 @@ class SitesSection(Section):
         default=None, description="equal groups of channels with a rate each; 2 if not given"
     )
     lower: Count = Field(default=1, description="smallest rate allowed")
-    upper: Count = Field(description="largest rate allowed")
-    initial: PositiveFloat = Field(default=1.0, description="rate the search starts from")
+    upper: Count | None = Field(
+        default=None,
+        description="largest rate allowed; if absent, the one at which the site spans the needed "
+        "field by itself",
+    )
+    initial: PositiveFloat | Literal["uniform", "bound"] = Field(
+        default=1.0,
+        description="rate the search starts from: a number, uniform (drawn between the limits) or "
+        "bound (the largest allowed)",
+        json_schema_extra={"expects": 'a number, "uniform" or "bound"'},
+    )
 
     def broken_rules(self) -> Iterator[Rule]:
         """Limits must be in order, the initial rate between them, branches only where meant."""
-        if self.upper < self.lower:
+        if self.upper is not None and self.upper < self.lower:
             yield (
                 "upper",
                 f"upper = {self.upper} is below lower = {self.lower}; "
                 "raise upper or reduce lower until they are in order",
             )
-        elif not self.lower <= self.initial <= self.upper:
+        elif not isinstance(self.initial, str) and not (
+            self.lower <= self.initial <= (self.upper or math.inf)
+        ):
+            upper = "" if self.upper is None else f" and upper = {self.upper}"
             yield (
                 "initial",
-                f"initial = {self.initial:g} is outside the limits lower = {self.lower} and "
-                f"upper = {self.upper}; give a number between them",
+                f"initial = {self.initial:g} is outside the limits lower = {self.lower}{upper}; "
+                "give a number between them",
             )
         if self.granularity == "site" and self.branches is not None:
             yield (
@@ -152,11 +165,18 @@ class SitesSection(Section):
                 'leave branches out, or set granularity = "branch"',
             )
 
-    def to_granularity(self) -> Granularity:
-        """The limits as ``relax`` takes them."""
+    def to_granularity(self, upper: int) -> Granularity:
+        """The limits as ``relax`` takes them.
+
+        Args:
+            upper: The upper limit, where the section leaves it open.
+        """
+        upper = max(self.upper or upper, self.lower)
+        # Starting rates that are no number are set once the model is relaxed.
+        initial = float(self.lower) if isinstance(self.initial, str) else self.initial
         if self.granularity == "site":
-            return PerSite(self.lower, self.upper, self.initial)
-        return PerBranch(self.lower, self.upper, self.branches or 2, self.initial)
+            return PerSite(self.lower, upper, min(initial, upper))
+        return PerBranch(self.lower, upper, self.branches or 2, min(initial, upper))
 
 
 class GapSection(Section):
@@ -377,28 +397,70 @@ class TrainSection(Section):
 
 
 class SearchSection(Section):
-    """How long rates are searched, and how fast they move."""
+    """How long rates are searched, and how."""
 
-    steps: Count = Field(description="steps in which weights and rates train together")
-    rate_learning_rate: PositiveFloat = Field(
-        default=0.6, description="learning rate of the dilation rates"
+    steps: Count | None = Field(
+        default=None, description="steps in which weights and rates train together"
+    )
+    steps_per_px: PositiveFloat | None = Field(
+        default=None, description="steps for each pixel of the needed field, where steps is absent"
+    )
+    rate_learning_rate: PositiveFloat | None = Field(
+        default=None,
+        description="learning rate of the dilation rates; if absent, it follows from their limits "
+        "and the number of steps",
     )
     rate_optimizer: Literal["adam", "sgd"] = Field(
         default="adam", description="optimiser of the dilation rates"
     )
+    smoothing: NonNegativeFloat | None = Field(
+        default=None,
+        description="standard deviation of the logarithm of the rates drawn around the present "
+        "ones at the first step; 0 for the plain gradient; if absent, it follows from the limits",
+    )
+    smoothing_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.7, description="share of the steps over which smoothing falls to 0"
+    )
+    field_target: NonNegativeFloat = Field(
+        default=0.0,
+        description="weight of a penalty on the share of the needed field that is missing",
+    )
+    patience_share: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.1,
+        description="share of the steps over which no rate may move for the search to end early; "
+        "0 never ends it",
+    )
+
+    def broken_rules(self) -> Iterator[Rule]:
+        """There is a length."""
+        yield from _length_given(self.steps, self.steps_per_px)
 
 
 class RetrainSection(Section):
     """How long the network with the rates found is trained from scratch."""
 
-    steps: Count = Field(description="steps of the final training, and of the control's")
+    steps: Count | None = Field(
+        default=None, description="steps of the final training, and of the control's"
+    )
+    steps_per_px: PositiveFloat | None = Field(
+        default=None, description="steps for each pixel of the needed field, where steps is absent"
+    )
+
+    def broken_rules(self) -> Iterator[Rule]:
+        """There is a length."""
+        yield from _length_given(self.steps, self.steps_per_px)
 
 
 class ControlSection(Section):
-    """The same network without the search, trained as long: what the rates are worth."""
+    """The same network with other rates, trained as long: what the rates found are worth."""
 
     enabled: bool = Field(default=True, description="train the control as well")
-    rate: Count = Field(default=1, description="rate of every site in the control")
+    rate: Count | tuple[Count | tuple[Count, ...], ...] = Field(
+        default=1,
+        description="rate of every site, or a hand-made schedule: a list with an entry for each "
+        "site, which is a rate or a list of one for each branch",
+        json_schema_extra={"expects": "a rate, or a list with an entry for each site"},
+    )
 
 
 class FieldSection(Section):
@@ -408,6 +470,15 @@ class FieldSection(Section):
         default=None,
         description="field that the report compares with; 2N-1 for images of N pixels if absent",
     )
+
+
+def _length_given(steps: int | None, steps_per_px: float | None) -> Iterator[Rule]:
+    if steps is None and steps_per_px is None:
+        yield (
+            "steps",
+            "there is neither steps nor steps_per_px; give the number of steps, or how many for "
+            "each pixel of the needed field",
+        )
 
 
 def _in_order(key: str, pair: tuple[float, float]) -> Iterator[Rule]:

@@ -11,7 +11,6 @@ import tomli_w
 from pydantic import Field, ValidationError
 
 from dilsearch.errors import SpaceError
-from dilsearch.sites import Granularity
 from dilsearch.space.faults import SECTION_NAMES, explain
 from dilsearch.space.locate import SpaceFile, did_you_mean, locate, read_document
 from dilsearch.space.overlay import Origin, Overlay, Override, read_overrides
@@ -64,7 +63,7 @@ class SearchSpace(Section):
         """Something is searched, and warm-up ends before training does."""
         if not self.sites:
             yield "sites", "there is no section [[sites]]; add one for the convolutions to search"
-        for stage, steps in (("search", self.search.steps), ("retrain", self.retrain.steps)):
+        for stage, steps in (("search", self.search_steps), ("retrain", self.retrain_steps)):
             if self.train.warmup_steps >= steps:
                 yield (
                     "train.warmup_steps",
@@ -111,13 +110,14 @@ class SearchSpace(Section):
         return spaces[parts.profile]
 
     @property
-    def granularities(self) -> dict[str, Granularity]:
-        """Glob on module paths to what may vary there, as ``relax`` takes it."""
-        return {
-            pattern: section.to_granularity()
-            for section in self.sites
-            for pattern in section.select
-        }
+    def search_steps(self) -> int:
+        """Steps of the search."""
+        return _steps(self.search, self.needed_px)
+
+    @property
+    def retrain_steps(self) -> int:
+        """Steps of retraining, and of the control's training."""
+        return _steps(self.retrain, self.needed_px)
 
     @property
     def needed_px(self) -> int:
@@ -256,6 +256,13 @@ def _with_tuples(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(_with_tuples(item) for item in value)
     return value
+
+
+def _steps(section: SearchSection | RetrainSection, needed_px: int) -> int:
+    if section.steps is not None:
+        return section.steps
+    assert section.steps_per_px is not None  # one of the two is given, by a rule of the section
+    return max(1, round(section.steps_per_px * needed_px))
 
 
 def _describe_section(prefix: str, section: Section) -> Iterator[Setting]:

@@ -1,7 +1,7 @@
 """The training loop of search, retraining and control."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 import torch
@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from dilsearch.errors import RunError
 from dilsearch.training.checkpoints import Checkpoint, Row
+from dilsearch.training.hooks import Hooks
 from dilsearch.training.interrupts import deferred_interrupt
 from dilsearch.training.losses import Loss
 from dilsearch.training.schedule import PolySchedule
@@ -28,12 +29,11 @@ def fit(
     optimizers: Sequence[Optimizer],
     loss: Loss,
     schedule: PolySchedule,
-    before_first_step: Callable[[], object] | None = None,
-    after_step: Callable[[], Mapping[str, float]] | None = None,
+    hooks: Hooks | None = None,
     checkpoint: Checkpoint | None = None,
     watch: Callable[[Row], None] | None = None,
 ) -> History:
-    """Train a model in place for ``schedule.steps`` steps.
+    """Train a model in place for ``schedule.steps`` steps, or until its hooks say it is finished.
 
     Args:
         model: The module to train.
@@ -44,14 +44,12 @@ def fit(
             were made with.
         loss: Logits and labels to a scalar.
         schedule: Length and learning-rate factor.
-        before_first_step: Called once the model is as the first step will find it, restored or
-            fresh.
-        after_step: Called after the optimisers; what it returns joins the history's row.
+        hooks: What happens around the steps; see :class:`Hooks`.
         checkpoint: Where to keep the state; an existing one is continued.
         watch: Called with each row, for a progress display; rows carry ``batch_mean_iou`` at times.
 
     Returns:
-        One row a step: step, samples seen, loss, learning rate, and what ``after_step`` gave.
+        One row a step: step, samples seen, loss, learning rate, and what ``hooks.after_step`` gave.
 
     Raises:
         RunError: If the loss stops being a finite number.
@@ -59,24 +57,27 @@ def fit(
     """
     original = [[float(group["lr"]) for group in opt.param_groups] for opt in optimizers]
     history = checkpoint.restore(model, optimizers) if checkpoint else []
-    if before_first_step is not None:
-        before_first_step()
+    hooks = hooks or Hooks()
+    hooks.begin()
     model.train()
     wrapped, *stepped = fabric.setup(model, *optimizers)
     samples = int(history[-1]["samples"]) if history else 0
     start = len(history)
+    finished = bool(history) and hooks.is_finished(history)
     with deferred_interrupt() as interrupt:
         for step, (images, labels) in zip(
             range(start, schedule.steps),
-            batches(start) if start < schedule.steps else (),
+            batches(start) if start < schedule.steps and not finished else (),
             strict=False,
         ):
             factor = schedule.factor(step)
             _scale(optimizers, original, factor)
+            hooks.before_step(step)
             images, labels = fabric.to_device(images), fabric.to_device(labels)
             logits = wrapped(images)
             value = loss(logits, labels)
             fabric.backward(value)
+            hooks.before_update()
             for optimizer in stepped:
                 optimizer.step()
                 optimizer.zero_grad()
@@ -87,8 +88,7 @@ def fit(
                 "loss": _finite(value, step),
                 "learning_rate": original[0][0] * factor,
             }
-            if after_step is not None:
-                row.update(after_step())
+            row.update(hooks.after_step())
             history.append(row)
             if watch is not None:
                 looked = step % _IOU_EVERY == 0
@@ -98,7 +98,9 @@ def fit(
                 checkpoint.save(model, optimizers, history)
             if interrupt.requested:
                 raise KeyboardInterrupt
-    if len(history) < schedule.steps:
+            if finished := hooks.is_finished(history):
+                break
+    if len(history) < schedule.steps and not finished:
         raise RunError(
             f"the data ended after step {len(history)} of {schedule.steps}; give more batches"
         )

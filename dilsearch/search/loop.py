@@ -1,0 +1,185 @@
+"""Weights and rates of a relaxed model, trained together by gradient descent."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lightning_fabric import Fabric
+from torch import nn
+from torch.optim import Optimizer
+
+from dilsearch.geometry import FieldGraph
+from dilsearch.plan import DilationPlan
+from dilsearch.search.field_target import FieldTarget
+from dilsearch.search.settling import findings, settled
+from dilsearch.search.smoothing import SmoothedRates, Smoothing
+from dilsearch.surgery import clamp_rates, field_graph, read_plan
+from dilsearch.surgery.rates import site_granularities
+from dilsearch.training import Checkpoint, Hooks, PolySchedule, fit
+from dilsearch.training.checkpoints import Row
+from dilsearch.training.loop import Batches, History
+from dilsearch.training.losses import Loss
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """How a search went.
+
+    Args:
+        plan: The rates found, not rounded.
+        history: The row before the first step, then one row a step; see :func:`search`.
+        settled: Whether it ended early because no rate moved any more.
+        findings: What a user should know about the outcome, in sentences; none if all is well.
+    """
+
+    plan: DilationPlan
+    history: History
+    settled: bool
+    findings: tuple[str, ...]
+
+
+def search(
+    model: nn.Module,
+    batches: Batches,
+    *,
+    fabric: Fabric,
+    weight_optimizer: Optimizer,
+    rate_optimizer: Optimizer,
+    loss: Loss,
+    schedule: PolySchedule,
+    smoothing: Smoothing | None = None,
+    gap: Literal["enforce", "report", "ignore"] = "enforce",
+    field_target: FieldTarget | None = None,
+    seed: int = 0,
+    patience: int = 0,
+    needed_px: int | None = None,
+    checkpoint: Checkpoint | None = None,
+    watch: Callable[[Row], None] | None = None,
+) -> SearchResult:
+    """Train a relaxed model in place; its rates at the end are what was found.
+
+    Every step runs at rates drawn around the present ones, and the gradient there moves the
+    present ones; see :mod:`dilsearch.search.smoothing` for the reason. After every step the rates
+    are clamped to their sites' limits and, where the gap policy is ``"enforce"``, to the gap bound
+    at the field that the sites upstream have by then.
+
+    Args:
+        model: A relaxed model that knows its field graph (``relax`` with an example), or whose gap
+            policy is not ``"enforce"``.
+        batches: See :func:`dilsearch.training.fit`.
+        fabric: Device and precision.
+        weight_optimizer: Over the weights; its learning rate is the one the history shows.
+        rate_optimizer: Over ``rate_parameters(model)``, without weight decay.
+        loss: Logits and labels to a scalar.
+        schedule: Length, and the factor on both learning rates.
+        smoothing: How widely rates are drawn; None for the default width.
+        gap: The gap policy.
+        field_target: A pull towards a field, beside the loss; it acts on the present rates, not on
+            those drawn, and the history's loss does not hold it.
+        seed: Seed of the draws.
+        patience: Steps over which no rate may move for the search to end early, counted once
+            nothing is drawn any more; 0 never ends it early.
+        needed_px: Field that the task asks for, in pixels; a search that ends far below says so.
+        checkpoint: Where to keep the state; an existing one is continued.
+        watch: Called with every row of the history.
+
+    Returns:
+        Plan, history and findings. A row has step, samples, loss, learning rate, ``field_px``
+        (rates rounded up, as bilinear sampling touches the outer pixel) and a column
+        ``SITE[BRANCH]`` for each rate.
+    """
+    hooks = _SearchHooks(
+        model,
+        smoothing or Smoothing(),
+        steps=schedule.steps,
+        seed=seed,
+        gap="enforce" if gap == "enforce" else "ignore",
+        field_target=field_target,
+        patience=patience,
+    )
+    clamp_rates(model, gap=hooks.gap)  # what cannot be held is told before anything is trained
+    first: Row = {"step": 0, "samples": 0, **search_columns(model)}
+    history = fit(
+        model,
+        batches,
+        fabric=fabric,
+        optimizers=(weight_optimizer, rate_optimizer),
+        loss=loss,
+        schedule=schedule,
+        hooks=hooks,
+        checkpoint=checkpoint,
+        watch=watch,
+    )
+    limits = {
+        site: (granularity.lower, granularity.upper)
+        for site, granularity in site_granularities(model).items()
+    }
+    told = findings(first, history[-1], limits=limits, steps=len(history), needed_px=needed_px)
+    return SearchResult(
+        plan=read_plan(model),
+        history=[first, *history],
+        settled=len(history) < schedule.steps,
+        findings=tuple(told),
+    )
+
+
+def search_columns(model: nn.Module) -> dict[str, float]:
+    """What a trajectory says of a relaxed model: its field and each of its rates.
+
+    ``field_px`` is the larger side of the field behind the last site, with rates rounded up; it is
+    left out where the model has no field graph. A rate's column is named ``SITE[BRANCH]``.
+    """
+    plan, graph = read_plan(model), field_graph(model)
+    columns: dict[str, float] = {}
+    if graph is not None:
+        columns["field_px"] = _field_px(graph, plan)
+    for site, rates in plan.items():
+        columns |= {f"{site}[{branch}]": rate for branch, rate in enumerate(rates)}
+    return columns
+
+
+def _field_px(graph: FieldGraph, plan: DilationPlan) -> int:
+    table = graph.propagate(plan)
+    assert table.last_site is not None  # a plan has at least one site
+    return max(field.size_px for field in table.at(table.last_site))
+
+
+class _SearchHooks(Hooks):
+    """Draw before the forward pass, put back before the update, clamp after it."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        smoothing: Smoothing,
+        *,
+        steps: int,
+        seed: int,
+        gap: Literal["enforce", "ignore"],
+        field_target: FieldTarget | None,
+        patience: int,
+    ) -> None:
+        self.gap = gap
+        self._model = model
+        self._rates = SmoothedRates(model, smoothing, steps=steps, seed=seed, gap=gap)
+        self._field_target = field_target
+        self._patience = patience
+        self._settles_after = smoothing.ends * steps
+
+    def begin(self) -> None:
+        clamp_rates(self._model, gap=self.gap)
+
+    def before_step(self, step: int) -> None:
+        self._rates.draw(step)
+
+    def before_update(self) -> None:
+        self._rates.restore()
+        if self._field_target is not None:
+            self._field_target.add_gradient(self._model)
+
+    def after_step(self) -> Mapping[str, float]:
+        clamp_rates(self._model, gap=self.gap)
+        return search_columns(self._model)
+
+    def is_finished(self, history: Sequence[Row]) -> bool:
+        still = [row for row in history[-self._patience - 1 :] if row["step"] > self._settles_after]
+        return settled(still, self._patience)
