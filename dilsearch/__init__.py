@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dilsearch.models import build_model
     from dilsearch.ops import fractional_conv2d
     from dilsearch.plan import DilationPlan
+    from dilsearch.search import FieldTarget, SearchWarning, Smoothing, search_rates
     from dilsearch.sites import PerBranch, PerSite
     from dilsearch.space import SearchSpace
     from dilsearch.surgery import (
@@ -38,9 +39,12 @@ __all__ = [
     "DilationPlan",
     "Field",
     "FieldGraph",
+    "FieldTarget",
     "PerBranch",
     "PerSite",
     "SearchSpace",
+    "SearchWarning",
+    "Smoothing",
     "__version__",
     "build_model",
     "clamp_rates",
@@ -54,6 +58,7 @@ __all__ = [
     "read_plan",
     "relax",
     "save",
+    "search_rates",
     "trace_graph",
 ]
 
@@ -61,9 +66,12 @@ _HOMES = {
     "DilationPlan": "dilsearch.plan",
     "Field": "dilsearch.geometry.field",
     "FieldGraph": "dilsearch.geometry.graph",
+    "FieldTarget": "dilsearch.search",
     "PerBranch": "dilsearch.sites",
     "PerSite": "dilsearch.sites",
     "SearchSpace": "dilsearch.space",
+    "SearchWarning": "dilsearch.search",
+    "Smoothing": "dilsearch.search",
     "build_model": "dilsearch.models",
     "clamp_rates": "dilsearch.surgery",
     "discretize": "dilsearch.surgery",
@@ -76,6 +84,7 @@ _HOMES = {
     "read_plan": "dilsearch.surgery",
     "relax": "dilsearch.surgery",
     "save": "dilsearch.surgery",
+    "search_rates": "dilsearch.search",
     "trace_graph": "dilsearch.tracing",
 }
 

@@ -38,9 +38,9 @@ def search_rates(
     rate_learning_rate: float | None = None,
     smoothing: Smoothing | None = None,
     gap: Literal["enforce", "report", "ignore"] = "enforce",
-    field_target: FieldTarget | None = None,
-    patience: int | None = None,
     needed_px: int | None = None,
+    field_target: float = 2.0,
+    patience: int | None = None,
     seed: int = 0,
     device: str = "auto",
     precision: str = "32-true",
@@ -70,11 +70,13 @@ def search_rates(
         smoothing: How widely each step's rates are drawn around the present ones; None for the
             default, ``Smoothing(0)`` for the plain gradient.
         gap: ``"enforce"`` holds the rates to the gap bound while they are searched.
-        field_target: A pull towards the field that the task is known to need; None for none.
+        needed_px: Field that the task asks for, in pixels, if you know it: 2N - 1 lets every one of
+            N pixels see every other. Rates are pulled towards it, and a search that ends far below
+            warns.
+        field_target: Weight of that pull, in units of the loss; 0 for none. See
+            :class:`dilsearch.FieldTarget`.
         patience: Steps over which no rate may move for the search to end early; None for a tenth
             of the budget, 0 to use all of it.
-        needed_px: Field that the task asks for, in pixels: 2N - 1 lets every one of N pixels see
-            every other. A search that ends far below warns.
         seed: Seed of the draws. Order and augmentation of the data are the loader's.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``; where the model is
             trained and stays.
@@ -100,6 +102,7 @@ def search_rates(
             a limit.
     """
     _check(model, budget, learning_rate, rate_learning_rate, optimizer)
+    target = FieldTarget(needed_px, field_target) if needed_px and field_target else None
     result = search(
         model,
         _cycled(train_loader),
@@ -119,7 +122,7 @@ def search_rates(
         schedule=PolySchedule(budget, warmup_steps=round(WARMUP_SHARE * budget)),
         smoothing=smoothing,
         gap=gap,
-        field_target=field_target,
+        field_target=target,
         seed=seed,
         patience=budget // 10 if patience is None else patience,
         needed_px=needed_px,

@@ -88,16 +88,19 @@ def search(
         (rates rounded up, as bilinear sampling touches the outer pixel) and a column
         ``SITE[BRANCH]`` for each rate.
     """
+    enforced: Literal["enforce", "ignore"] = "enforce" if gap == "enforce" else "ignore"
+    clamp_rates(model, gap=enforced)  # what cannot be held is told before anything is trained
+    if field_target is not None:
+        field_target.check(model)
     hooks = _SearchHooks(
         model,
         smoothing or Smoothing(),
         steps=schedule.steps,
         seed=seed,
-        gap="enforce" if gap == "enforce" else "ignore",
+        gap=enforced,
         field_target=field_target,
         patience=patience,
     )
-    clamp_rates(model, gap=hooks.gap)  # what cannot be held is told before anything is trained
     first: Row = {"step": 0, "samples": 0, **search_columns(model)}
     history = fit(
         model,
@@ -158,7 +161,7 @@ class _SearchHooks(Hooks):
         field_target: FieldTarget | None,
         patience: int,
     ) -> None:
-        self.gap = gap
+        self._gap = gap
         self._model = model
         self._rates = SmoothedRates(model, smoothing, steps=steps, seed=seed, gap=gap)
         self._field_target = field_target
@@ -166,7 +169,7 @@ class _SearchHooks(Hooks):
         self._settles_after = smoothing.ends * steps
 
     def begin(self) -> None:
-        clamp_rates(self._model, gap=self.gap)
+        clamp_rates(self._model, gap=self._gap)
 
     def before_step(self, step: int) -> None:
         self._rates.draw(step)
@@ -177,7 +180,7 @@ class _SearchHooks(Hooks):
             self._field_target.add_gradient(self._model)
 
     def after_step(self) -> Mapping[str, float]:
-        clamp_rates(self._model, gap=self.gap)
+        clamp_rates(self._model, gap=self._gap)
         return search_columns(self._model)
 
     def is_finished(self, history: Sequence[Row]) -> bool:

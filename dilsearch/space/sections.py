@@ -402,8 +402,12 @@ class SearchSection(Section):
     steps: Count | None = Field(
         default=None, description="steps in which weights and rates train together"
     )
+    base_steps: NonNegativeInt = Field(
+        default=0, description="where steps is absent: steps that a field of any size takes"
+    )
     steps_per_px: PositiveFloat | None = Field(
-        default=None, description="steps for each pixel of the needed field, where steps is absent"
+        default=None,
+        description="where steps is absent: further steps for each pixel of the needed field",
     )
     rate_learning_rate: PositiveFloat | None = Field(
         default=None,
@@ -422,8 +426,8 @@ class SearchSection(Section):
         default=0.7, description="share of the steps over which smoothing falls to 0"
     )
     field_target: NonNegativeFloat = Field(
-        default=0.0,
-        description="weight of a penalty on the share of the needed field that is missing",
+        default=2.0,
+        description="weight of the pull towards the needed field, in units of the loss; 0 for none",
     )
     patience_share: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.1,
@@ -442,8 +446,12 @@ class RetrainSection(Section):
     steps: Count | None = Field(
         default=None, description="steps of the final training, and of the control's"
     )
+    base_steps: NonNegativeInt = Field(
+        default=0, description="where steps is absent: steps that a field of any size takes"
+    )
     steps_per_px: PositiveFloat | None = Field(
-        default=None, description="steps for each pixel of the needed field, where steps is absent"
+        default=None,
+        description="where steps is absent: further steps for each pixel of the needed field",
     )
 
     def broken_rules(self) -> Iterator[Rule]:

@@ -262,7 +262,7 @@ def _steps(section: SearchSection | RetrainSection, needed_px: int) -> int:
     if section.steps is not None:
         return section.steps
     assert section.steps_per_px is not None  # one of the two is given, by a rule of the section
-    return max(1, round(section.steps_per_px * needed_px))
+    return max(1, round(section.base_steps + section.steps_per_px * needed_px))
 
 
 def _describe_section(prefix: str, section: Section) -> Iterator[Setting]:

@@ -9,7 +9,7 @@ from typing import Final
 
 from dilsearch.errors import DilsearchError
 
-_NO_RESULTS: Final = ("--quiet", "--resume")
+_MANNER: Final = ("--quiet", "--resume")
 
 
 class StudyError(DilsearchError):
@@ -128,7 +128,7 @@ def command_words(
     words += ["--stages", ",".join(part.stages)] if part.stages is not None else []
     words += ["--data", str(data)] if data is not None and part.needs_data else []
     words += ["--device", device] if device != "auto" else []
-    return [*words, *_NO_RESULTS]
+    return [*words, *_MANNER]
 
 
 def _identity(words: Sequence[str]) -> tuple[tuple[str, ...], ...]:

@@ -7,39 +7,85 @@ from dilsearch.study.cases import Part, Study, Variant
 
 DEFAULT: Final = Variant("default", "the defaults")
 
+WIDE: Final = "[1, [1, 3], [3, 9], [9, 27], [15, 40]]"
+EXACT: Final = "[1, [1, 3], [1, 9], [1, 24], [1, 27]]"
+
 SEARCH_ROBUSTNESS: Final = Study(
     name="search-robustness",
     title="How surely the search finds the field that a task needs, over seeds and settings",
     parts=(
         Part(
             name="toy-96",
-            title="Thin bars at 96 px: the control has every rate 1",
+            title="Thin bars at 96 px, the whole run: the control has every rate 1",
             space="toy",
             variants=(DEFAULT,),
             seeds=tuple(range(10)),
         ),
         Part(
             name="toy-256",
-            title="Thin bars at 256 px: the control is a schedule made by hand",
+            title="Thin bars at 256 px, from rates 1, with no other setting changed",
             space="toy",
             variants=(DEFAULT,),
             seeds=tuple(range(10)),
-            overrides=("data.size_px=256", "control.rate=[1, 3, 9, 24, 27]"),
+            overrides=("data.size_px=256",),
+            stages=("search", "convert", "retrain", "evaluate"),
         ),
         Part(
-            name="options-160",
-            title="Thin bars at 160 px: what the settings of the search are worth",
+            name="hand-256",
+            title="Thin bars at 256 px, schedules made by hand on the budget of retraining",
+            space="toy",
+            variants=(
+                Variant("wide", f"rates {WIDE}, a field of 647 px", (f"control.rate={WIDE}",)),
+                Variant("exact", f"rates {EXACT}, a field of 519 px", (f"control.rate={EXACT}",)),
+            ),
+            seeds=tuple(range(10)),
+            overrides=("data.size_px=256",),
+            stages=("control", "evaluate"),
+        ),
+        Part(
+            name="options-128",
+            title="Thin bars at 128 px, the search alone: what each setting is worth",
             space="toy",
             variants=(
                 DEFAULT,
-                Variant("plain", "rates trained without smoothing", ("search.smoothing=0",)),
-                Variant("sgd", "rates trained by plain SGD", ('search.rate_optimizer="sgd"',)),
+                Variant("no-target", "no field target", ("search.field_target=0",)),
+                Variant("no-smoothing", "no smoothing", ("search.smoothing=0",)),
                 Variant(
-                    "slow", "half the rates' learning rate", ("search.rate_learning_rate=0.3",)
+                    "plain",
+                    "the plain gradient: neither smoothing nor target",
+                    ("search.smoothing=0", "search.field_target=0"),
+                ),
+                Variant(
+                    "half-rate",
+                    "half the default rate learning rate",
+                    ("search.rate_learning_rate=0.34",),
+                ),
+                Variant(
+                    "double-rate",
+                    "twice the default rate learning rate",
+                    ("search.rate_learning_rate=1.36",),
+                ),
+                Variant(
+                    "sgd", "rates trained by SGD with momentum", ("search.rate_optimizer=sgd",)
+                ),
+                Variant(
+                    "from-8",
+                    "plain gradient from rates 8, held to the bounds",
+                    ("search.smoothing=0", "search.field_target=0", "sites.1.initial=8.0"),
+                ),
+                Variant(
+                    "from-bound",
+                    "plain gradient from the largest rates allowed",
+                    ("search.smoothing=0", "search.field_target=0", "sites.1.initial=bound"),
+                ),
+                Variant(
+                    "from-uniform",
+                    "plain gradient from rates drawn between the limits",
+                    ("search.smoothing=0", "search.field_target=0", "sites.1.initial=uniform"),
                 ),
             ),
-            seeds=tuple(range(5)),
-            overrides=("data.size_px=160",),
+            seeds=(0, 1, 2),
+            overrides=("data.size_px=128",),
             stages=("search", "convert", "evaluate"),
         ),
         Part(

@@ -46,7 +46,8 @@ def fit(
         schedule: Length and learning-rate factor.
         hooks: What happens around the steps; see :class:`Hooks`.
         checkpoint: Where to keep the state; an existing one is continued.
-        watch: Called with each row, for a progress display; rows carry ``batch_mean_iou`` at times.
+        watch: Called with each row, for a progress display; where labels are class indices of
+            pixels, rows carry ``batch_mean_iou`` at times.
 
     Returns:
         One row a step: step, samples seen, loss, learning rate, and what ``hooks.after_step`` gave.
@@ -91,7 +92,7 @@ def fit(
             row.update(hooks.after_step())
             history.append(row)
             if watch is not None:
-                looked = step % _IOU_EVERY == 0
+                looked = step % _IOU_EVERY == 0 and _is_segmentation(logits, labels)
                 watch({**row, "batch_mean_iou": _batch_mean_iou(logits, labels)} if looked else row)
             due = checkpoint is not None and checkpoint.every and (step + 1) % checkpoint.every == 0
             if checkpoint is not None and (due or interrupt.requested):
@@ -123,6 +124,17 @@ def _finite(loss: Tensor, step: int) -> float:
             "train.warmup_steps"
         )
     return value
+
+
+def _is_segmentation(logits: object, labels: object) -> bool:
+    """Whether there are logits (batch, classes, ...) beside class indices (batch, ...)."""
+    return (
+        isinstance(logits, Tensor)
+        and isinstance(labels, Tensor)
+        and logits.ndim >= 2
+        and (logits.shape[0], *logits.shape[2:]) == tuple(labels.shape)
+        and not (labels.is_floating_point() or labels.is_complex())
+    )
 
 
 @torch.no_grad()
