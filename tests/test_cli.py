@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from dilsearch.cli import main
+from dilsearch.cli.session import chosen_stages
 
 TINY = (
     "data.size_px=32 data.bar_width_px=[4,6] data.patch_px=4 data.validation_images=2 "
@@ -90,6 +91,40 @@ def test_each_stage_runs_alone_from_the_files_of_the_one_before(
     assert "convert: finished already" in capsys.readouterr().err
 
 
+def test_chosen_stages_run_in_their_order_and_no_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    words = ("run", "toy", "--out", run, "--device", "cpu", "--stages", "convert, search")
+    assert call(*words, *SETTINGS) == 0
+    record = json.loads((run / "run.json").read_text())
+    assert list(record["stages"]) == ["search", "convert"]
+    assert {stage["status"] for stage in record["stages"].values()} == {"finished"}
+    assert shlex.split(record["command"])[-2:] == ["--stages", "convert, search"]
+    assert (run / "plan.json").is_file()
+    assert not (run / "weights.safetensors").exists()
+    assert (run / "report.html").is_file()
+    # negative control: without the option the others run as well
+    words = ("run", "toy", "--out", run, "--device", "cpu", "--resume", "--quiet")
+    assert call(*words, *SETTINGS) == 0
+    record = json.loads((run / "run.json").read_text())
+    assert set(record["stages"]) == {"search", "convert", "retrain", "control", "evaluate"}
+
+
+def test_stages_in_any_order_are_sorted() -> None:
+    assert chosen_stages("evaluate,search , retrain") == ["search", "retrain", "evaluate"]
+    assert chosen_stages("control,control") == ["control"]
+
+
+def test_stages_without_those_before_them_name_what_to_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    words = ("run", "toy", "--out", out, "--device", "cpu", "--quiet", "--stages", "retrain")
+    err = mistake(capsys, *words, *SETTINGS)
+    assert "has no plan.json. Run the stage that writes it, convert, first" in err
+
+
 def test_a_folder_with_a_run_is_refused(
     run_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,6 +161,13 @@ def test_a_folder_with_a_run_is_refused(
         (["convert", "nowhere"], "nowhere holds no run: there is no run.json in it"),
         (["report", "nowhere"], "nowhere holds no run"),
         (["spaces", "tory"], "did you mean 'toy'?"),
+        (["run", "toy", "--stages", "serch"], "there is no stage 'serch' (did you mean 'search'?)"),
+        (
+            ["run", "toy", "--stages", "search,fly"],
+            "--stages search,fly: there is no stage 'fly'; name some of search, convert, retrain, "
+            "control, evaluate",
+        ),
+        (["run", "toy", "--stages", ""], "name some of search, convert"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_leaves_nothing_behind(

@@ -226,3 +226,41 @@ def test_the_reported_gap_policy_keeps_rates_and_says_so(tmp_path: Path) -> None
     field = run.folder.read_csv("field.csv")
     assert summary["plan"]["bound_ok"] is bool(field["bound_ok"].all())
     assert summary["plan"]["bound_ok"] is False  # such steps overshoot what enforce would keep
+
+
+def test_the_summary_says_how_the_search_ended(tmp_path: Path, finished: Path) -> None:
+    summary = json.loads((finished / "summary.json").read_text())["search"]
+    assert summary["settled"] is False
+    assert summary["needed_px"] == 63
+    extra = (
+        "search.rate_learning_rate=1e-9",
+        "search.smoothing=0",
+        "search.patience_share=0.4",
+        "search.steps=5",
+        "field.needed_px=500",
+    )
+    said: list[str] = []
+    still = bench(tmp_path / "still", extra=extra)
+    still.reporter.say = said.append  # type: ignore[method-assign]
+    run_stages(still, ["search"])
+    summary = still.folder.read_json("summary.json")["search"]
+    assert (summary["settled"], summary["steps"]) == (True, 3)
+    assert [finding.split(";")[0] for finding in summary["findings"]] == [
+        "no rate moved by more than 0.05 in 3 steps",
+        "the field is 47 px, and 500 px are needed for every pixel to see every other",
+    ]
+    assert "search: the rates settled after 3 of 5 steps" in said
+    assert [f"search: {finding}" in said for finding in summary["findings"]] == [True, True]
+    # negative control: neither where there is nothing to say
+    quiet = bench(tmp_path / "quiet", extra=("field.needed_px=40", "search.smoothing=0"))
+    run_stages(quiet, ["search"])
+    summary = quiet.folder.read_json("summary.json")["search"]
+    assert (summary["settled"], summary["findings"]) == (False, [])
+
+
+def test_a_handmade_control_is_trained_and_scored(tmp_path: Path) -> None:
+    run = bench(tmp_path / "run", extra=("control.rate=[1, 1, 2, [2, 3], 1]",))
+    run_stages(run, ["control", "evaluate"])
+    summary = run.folder.read_json("summary.json")
+    assert summary["control"]["field_px"] == 7 + 8 * (1 + 1 + 2 + 3 + 1)
+    assert set(summary["control"]["val"]) >= {"mean_iou"}

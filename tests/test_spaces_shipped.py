@@ -8,6 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dilsearch.space import SearchSpace, list_spaces
 from dilsearch.space.locate import shipped_folder
@@ -69,10 +71,14 @@ def test_the_network_is_built_and_its_sites_are_found(name, profile):
 
 
 def _largest_field(space: SearchSpace) -> int:
-    """Field of the toy when every rate grows to its limit and its bound: r <= k / s, s = 4."""
+    """Field of the toy when every rate grows to its limit and its bound: r <= k / s, s = 4.
+
+    A limit that is left open is the rate at which two taps' distance spans the needed field.
+    """
     field_px = 7
+    upper = space.sites[0].upper or -(-space.needed_px // 8)
     for _ in range(5):
-        field_px += 8 * min(space.sites[0].upper, field_px // 4)
+        field_px += 8 * min(upper, field_px // 4)
     return field_px
 
 
@@ -83,6 +89,20 @@ def test_the_toys_limits_leave_room_for_the_field_it_needs(profile):
     # The control: limits of 4 would not.
     small = SearchSpace.load("toy", profile, ["sites.1.upper=4"])
     assert _largest_field(small) < small.needed_px
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(64, 255))
+def test_another_size_of_the_toy_takes_one_setting(size_px):
+    space = SearchSpace.load("toy", overrides=[f"data.size_px={size_px}"])
+    larger = SearchSpace.load("toy", overrides=[f"data.size_px={size_px + 1}"])
+    assert space.needed_px == 2 * size_px - 1
+    assert _largest_field(space) >= space.needed_px
+    assert space.search_steps < larger.search_steps
+    assert space.retrain_steps < larger.retrain_steps
+    # The control: a number of steps does not grow.
+    fixed = SearchSpace.load("toy", "smoke", [f"data.size_px={size_px}"])
+    assert fixed.search_steps == SearchSpace.load("toy", "smoke").search_steps
 
 
 def test_camvid_has_its_eleven_classes():

@@ -31,6 +31,8 @@ def show_result(folder: Path, page: Path | None, reporter: Reporter, *, as_json:
     if len(metrics := metrics_table(data)):
         console.print(_metrics_table(metrics))
     console.print(verdict(data), markup=False)
+    for finding in data.result("search", "findings") or ():
+        console.print(f"About the search: {finding}.", markup=False)
     console.print(f"run folder: {folder}", markup=False, soft_wrap=True)
     if page is not None:
         console.print(f"report: {page}", markup=False, soft_wrap=True)

@@ -21,7 +21,7 @@ from dilsearch.plan import DilationPlan
 from dilsearch.progress import Reporter
 from dilsearch.runs import RunFolder
 from dilsearch.sites import Granularity
-from dilsearch.space import SearchSpace
+from dilsearch.space import SearchSpace, SitesSection
 from dilsearch.surgery import clamp_rates, discretize, read_plan, relax
 from dilsearch.surgery.rates import relaxed_sites
 from dilsearch.tracing import trace_graph
@@ -255,17 +255,36 @@ def _start_rates(space: SearchSpace, relaxed: nn.Module, seed: int) -> None:
     """Set starting rates that are no number: drawn between the limits, or the largest allowed."""
     generator = torch.Generator().manual_seed(derived_seed("initial rates", seed))
     for name, layer in relaxed_sites(relaxed).items():
-        (section,) = {
-            id(section): section
-            for section in space.sites
-            if any(fnmatchcase(name, glob) for glob in section.select)
-        }.values()
+        section = _section_of(space, name)
         lower, upper = layer.granularity.lower, layer.granularity.upper
         if section.initial == "uniform":
             drawn = torch.rand(layer.rate.shape, generator=generator)
             layer.rate.copy_(lower + (upper - lower) * drawn)
         elif section.initial == "bound":
             layer.rate.fill_(float(upper))
+
+
+def _section_of(space: SearchSpace, site: str) -> SitesSection:
+    """The one section that selects a site.
+
+    Raises:
+        SpaceError: If there are several, which ``relax`` cannot tell where their globs are equal
+            or their limits left open.
+    """
+    found = [
+        (section, glob)
+        for section in space.sites
+        for glob in section.select
+        if fnmatchcase(site, glob)
+    ]
+    section, glob = found[0]
+    for other, its_glob in found:
+        if other is not section:
+            raise SpaceError(
+                f"site '{site}' is selected by '{glob}' and by '{its_glob}' of another section; "
+                "let one select it"
+            )
+    return section
 
 
 @contextmanager

@@ -302,10 +302,13 @@ def rate_one_field_px(data: RunData) -> str | None:
     return None
 
 
-def control_rate_text(data: RunData) -> str:
-    """The rate that every site of the control has: 1 unless the space says otherwise."""
+def control_text(data: RunData) -> str:
+    """What the control has: "every rate 1", or the schedule "rates 1 | 1, 3 | 3, 9" by site."""
     rate = data.setting("control", "rate")
-    return rate_text(1 if rate is None else rate)
+    if rate is None or not isinstance(rate, list):
+        return f"every rate {rate_text(1 if rate is None else rate)}"
+    sites = (rates_text(entry if isinstance(entry, list) else [entry]) for entry in rate)
+    return f"rates {' | '.join(sites)}"
 
 
 def scored_px_text(data: RunData) -> str | None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dilsearch.report.tables import (
     RunData,
     broken_sites,
-    control_rate_text,
+    control_text,
     field_sides,
     field_text,
     needed_px,
@@ -98,7 +98,7 @@ def _accuracy_clause(data: RunData) -> str:
     digits = 2 if f"{retrained:.2f}" != f"{control:.2f}" else 3
     told = (
         f"retrained mean IoU {retrained:.{digits}f} against {control:.{digits}f} "
-        f"with every rate {control_rate_text(data)}{_far_part(data)}"
+        f"with {control_text(data)}{_far_part(data)}"
     )
     if abs(retrained - control) < UNDECIDED:
         return f"{told}: too close to call from one seed"

@@ -18,7 +18,9 @@ class FieldTarget:
 
     It says how wide the field has to be and not where along the network it should grow, nor how far
     beyond: that is left to the loss. The field is that behind the last site, with the rates as they
-    are, not rounded.
+    are, not rounded, and with the mean of its branches as the rate of a site: the pull is the same
+    on all branches, and the plan that is found does not hang on one branch of every site. A network
+    that does is slow to train, however wide its field.
 
     Args:
         needed_px: The field to reach, in pixels.
@@ -62,13 +64,16 @@ class FieldTarget:
         if field.size_px >= self.needed_px:
             return
         layers = relaxed_sites(model)
-        for (site, branch), slope_px in field.slopes_px.items():
+        for (site, _), slope_px in field.slopes_px.items():
             gradient = layers[site].rate.grad
             if gradient is not None:
-                gradient.view(-1)[branch] -= self.weight * slope_px / self.needed_px
+                gradient -= self.weight * slope_px / self.needed_px / gradient.numel()
 
 
 def _field(model: nn.Module) -> RealField:
+    """The field at the mean rate of every site; only the first branch of a site has its slope."""
     graph = field_graph(model)
     assert graph is not None  # checked before the search
-    return real_field(graph, read_plan(model))
+    plan = read_plan(model)
+    means = {site: (sum(rates) / len(rates),) * len(rates) for site, rates in plan.items()}
+    return real_field(graph, plan.replace(means))

@@ -170,6 +170,8 @@ def _explain_one(details: ErrorDetails, overlay: Overlay, root: type[BaseModel])
         return [_not_a_table(path, details["input"], overlay)]
     if kind == "tuple_type" and path == ("sites",):
         return [_not_a_list_of_tables(details["input"], overlay)]
+    if any(isinstance(position, str) for position in rest[1:]):
+        return [_no_alternative(tables, str(rest[0]), overlay, root)]
     return [_wrong_value(tables, rest, details, overlay, root)]
 
 
@@ -296,6 +298,16 @@ def _wrong_value(
     name = str(key) + "".join(f"[{position}]" for position in positions)
     fault = f"{name} = {show(details['input'])} {problem}{hint}; give {expectation(schema)}"
     return place(tables, origin) + fault
+
+
+def _no_alternative(tables: KeyPath, key: str, overlay: Overlay, root: type[BaseModel]) -> str:
+    """What a value is that fits none of several types, once for all that pydantic tried."""
+    value: Any = overlay.document
+    for step in (*tables, key):
+        value = value[step]
+    expected = expectation(_schema(tables, key, _model_of(tables, overlay, root)))
+    where = place(tables, overlay.origin((*tables, key)))
+    return f"{where}{key} = {show(value)} is not possible; give {expected}"
 
 
 def _problem(kind: str, context: Mapping[str, Any], details: ErrorDetails) -> str:

@@ -138,7 +138,7 @@ class SitesSection(Section):
         default=1.0,
         description="rate the search starts from: a number, uniform (drawn between the limits) or "
         "bound (the largest allowed)",
-        json_schema_extra={"expects": 'a number, "uniform" or "bound"'},
+        json_schema_extra={"expects": 'a number above 0, "uniform" or "bound"'},
     )
 
     def broken_rules(self) -> Iterator[Rule]:
@@ -467,7 +467,9 @@ class ControlSection(Section):
         default=1,
         description="rate of every site, or a hand-made schedule: a list with an entry for each "
         "site, which is a rate or a list of one for each branch",
-        json_schema_extra={"expects": "a rate, or a list with an entry for each site"},
+        json_schema_extra={
+            "expects": "a rate of at least 1, or a list with an entry for each site"
+        },
     )
 
 

@@ -1,7 +1,8 @@
 """The training loop of search, retraining and control."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeAlias
 
 import torch
@@ -65,7 +66,7 @@ def fit(
     samples = int(history[-1]["samples"]) if history else 0
     start = len(history)
     finished = bool(history) and hooks.is_finished(history)
-    with deferred_interrupt() as interrupt:
+    with _learning_rates_kept(optimizers, original), deferred_interrupt() as interrupt:
         for step, (images, labels) in zip(
             range(start, schedule.steps),
             batches(start) if start < schedule.steps and not finished else (),
@@ -106,6 +107,17 @@ def fit(
             f"the data ended after step {len(history)} of {schedule.steps}; give more batches"
         )
     return history
+
+
+@contextmanager
+def _learning_rates_kept(
+    optimizers: Sequence[Optimizer], original: Sequence[Sequence[float]]
+) -> Iterator[None]:
+    """Leave optimisers as they were given, so that another training can take them."""
+    try:
+        yield
+    finally:
+        _scale(optimizers, original, 1.0)
 
 
 def _scale(

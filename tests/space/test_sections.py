@@ -5,16 +5,55 @@ from pydantic import ValidationError
 
 from dilsearch.sites import PerBranch, PerSite
 from dilsearch.space import FolderPairsData, SitesSection, ThinBarsData
-from dilsearch.space.sections import CITYSCAPES_CLASSES, DATA_SECTIONS
+from dilsearch.space.sections import (
+    CITYSCAPES_CLASSES,
+    DATA_SECTIONS,
+    RetrainSection,
+    SearchSection,
+)
 from dilsearch.space.space import SearchSpace
 
 
 def test_limits_become_granularities():
-    assert SitesSection(select=("*",), upper=4).to_granularity() == PerBranch(1, 4, 2, 1.0)
+    assert SitesSection(select=("*",), upper=4).to_granularity(9) == PerBranch(1, 4, 2, 1.0)
     four = SitesSection(select=("*",), upper=4, branches=4, initial=2.0)
-    assert four.to_granularity() == PerBranch(1, 4, 4, 2.0)
+    assert four.to_granularity(9) == PerBranch(1, 4, 4, 2.0)
     site = SitesSection(select=("*",), granularity="site", lower=2, upper=4, initial=2.5)
-    assert site.to_granularity() == PerSite(2, 4, 2.5)
+    assert site.to_granularity(9) == PerSite(2, 4, 2.5)
+
+
+def test_an_upper_limit_left_open_is_the_one_that_is_given():
+    section = SitesSection(select=("*",), granularity="site", lower=3, initial=5.0)
+    assert section.to_granularity(9) == PerSite(3, 9, 5.0)
+    assert section.to_granularity(4) == PerSite(3, 4, 4.0)  # the start is held to it
+    assert section.to_granularity(1) == PerSite(3, 3, 3.0)  # and never below the lower limit
+    # The control: one that stands in the section is kept.
+    assert SitesSection(select=("*",), upper=4).to_granularity(9).upper == 4
+
+
+@pytest.mark.parametrize("initial", ["uniform", "bound"])
+def test_a_start_in_words_begins_as_the_lower_limit(initial):
+    section = SitesSection(select=("*",), lower=2, initial=initial)
+    assert section.to_granularity(9) == PerBranch(2, 9, 2, 2.0)
+
+
+def test_a_start_is_only_held_to_limits_that_are_known():
+    assert SitesSection(select=("*",), initial=500.0).initial == 500
+    with pytest.raises(ValidationError, match=r"initial = 500 is outside .* lower = 1 and upper"):
+        SitesSection(select=("*",), initial=500.0, upper=24)
+    with pytest.raises(ValidationError, match=r"initial = 1 is outside the limits lower = 2; give"):
+        SitesSection(select=("*",), initial=1.0, lower=2)
+
+
+@pytest.mark.parametrize("section", [SearchSection, RetrainSection])
+def test_a_length_is_given_in_steps_or_for_each_pixel(section):
+    assert section(steps=5).steps == 5
+    assert section(steps_per_px=0.5).steps is None
+    assert section(steps=5, steps_per_px=0.5).steps == 5
+    text = r"there is neither steps nor steps_per_px; give the number of steps, or how many for"
+    for values in ({}, {"base_steps": 7}):
+        with pytest.raises(ValidationError, match=text):
+            section(**values)
 
 
 def test_one_glob_needs_no_list():

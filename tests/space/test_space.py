@@ -78,7 +78,9 @@ def test_a_minimal_file_is_completed_by_defaults(minimal):
     assert space.control.enabled
     assert isinstance(space.data, ThinBarsData)
     assert space.data.bar_width_px == (6, 13)
-    assert space.granularities == {"blocks.*.conv2": PerBranch(1, 24, 2, 1.0)}
+    (sites,) = space.sites
+    assert sites.select == ("blocks.*.conv2",)
+    assert sites.to_granularity(99) == PerBranch(1, 24, 2, 1.0)
 
 
 def test_the_default_profile_is_taken_unless_another_is_named(with_profiles):
@@ -91,7 +93,9 @@ def test_the_default_profile_is_taken_unless_another_is_named(with_profiles):
 def test_a_profile_adds_to_tables_and_replaces_lists(with_profiles):
     wide = SearchSpace.load(with_profiles, profile="wide")
     assert (wide.train.batch_size, wide.train.learning_rate) == (2, 0.05)
-    assert wide.granularities == {"blocks.0.conv2": PerSite(1, 3, 1.0)}
+    (sites,) = wide.sites
+    assert sites.select == ("blocks.0.conv2",)
+    assert sites.to_granularity(99) == PerSite(1, 3, 1.0)
 
 
 def test_another_data_set_in_a_profile_starts_from_nothing(with_profiles):
@@ -250,3 +254,83 @@ def test_numbers_keep_their_kind(minimal):
     space = SearchSpace.load(minimal, overrides=["train.learning_rate=1"])
     assert isinstance(space.train.learning_rate, float)
     assert math.isclose(space.train.learning_rate, 1.0)
+
+
+def test_steps_follow_from_the_needed_field_unless_they_are_given(minimal):
+    minimal.write_text(
+        MINIMAL.replace("steps = 400", "steps_per_px = 2.0").replace(
+            "steps = 500", "base_steps = 200\nsteps_per_px = 1.5"
+        )
+    )
+    space = SearchSpace.load(minimal)
+    assert (space.needed_px, space.search_steps, space.retrain_steps) == (191, 382, 486)
+    assert (space.search.steps, space.retrain.steps) == (None, None)
+    larger = SearchSpace.load(minimal, overrides=["data.size_px=256"])
+    assert (larger.search_steps, larger.retrain_steps) == (1022, 966)
+    asked = SearchSpace.load(minimal, overrides=["field.needed_px=100"])
+    assert (asked.search_steps, asked.retrain_steps) == (200, 350)
+    short = SearchSpace.load(minimal, overrides=["search.steps_per_px=0.001"])
+    assert short.search_steps == 1
+    # The control: a number of steps wins over both, whatever the size.
+    given = SearchSpace.load(minimal, overrides=["search.steps=7", "data.size_px=256"])
+    assert (given.search_steps, given.retrain_steps) == (7, 966)
+
+
+def test_steps_that_are_given_are_taken(minimal):
+    space = SearchSpace.load(minimal)
+    assert (space.search_steps, space.retrain_steps) == (400, 500)
+
+
+def test_a_length_that_follows_is_held_against_the_warm_up(minimal):
+    minimal.write_text(MINIMAL.replace("steps = 400", "steps_per_px = 0.1"))
+    assert SearchSpace.load(minimal, overrides=["train.warmup_steps=18"]).search_steps == 19
+    with pytest.raises(SpaceError, match=r"warmup_steps = 19 leaves no step .* search.steps = 19"):
+        SearchSpace.load(minimal, overrides=["train.warmup_steps=19"])
+
+
+@pytest.mark.parametrize("section", ["search", "retrain"])
+def test_no_length_at_all_is_told(minimal, section):
+    text = MINIMAL.replace("steps = 400" if section == "search" else "steps = 500", "")
+    minimal.write_text(text)
+    with pytest.raises(SpaceError, match="there is neither steps nor steps_per_px; give the num"):
+        SearchSpace.load(minimal)
+
+
+def test_starting_rates_are_numbers_or_one_of_two_words(minimal):
+    for text, value in (("2.5", 2.5), ("uniform", "uniform"), ("bound", "bound")):
+        space = SearchSpace.load(minimal, overrides=[f"sites.1.initial={text}"])
+        assert space.sites[0].initial == value
+        minimal.with_name("again.toml").write_text(space.to_toml())
+        assert SearchSpace.load(minimal.with_name("again.toml")) == space
+    for text in ("middle", "0"):
+        with pytest.raises(SpaceError) as caught:
+            SearchSpace.load(minimal, overrides=[f"sites.1.initial={text}"])
+        shown = '"middle"' if text == "middle" else "0"
+        assert str(caught.value).endswith(
+            f"mine.toml: --set sites.1.initial={text}: initial = {shown} is not possible; "
+            'give a number above 0, "uniform" or "bound"'
+        )
+
+
+def test_the_control_may_have_a_schedule(minimal):
+    for text, value in (
+        ("3", 3),
+        ("[1, 2, 3]", (1, 2, 3)),
+        ("[[1, 2], [3, 4], 5]", ((1, 2), (3, 4), 5)),
+    ):
+        space = SearchSpace.load(minimal, overrides=[f"control.rate={text}"])
+        assert space.control.rate == value
+        minimal.with_name("again.toml").write_text(space.to_toml())
+        assert SearchSpace.load(minimal.with_name("again.toml")) == space
+    for text, shown in (
+        ("0", "0"),
+        ("fast", '"fast"'),
+        ("[1, 0]", "[1, 0]"),
+        ("[[1, 1.5]]", "[[1, 1.5]]"),
+    ):
+        with pytest.raises(SpaceError) as caught:
+            SearchSpace.load(minimal, overrides=[f"control.rate={text}"])
+        assert str(caught.value).endswith(
+            f"mine.toml: --set control.rate={text}: rate = {shown} is not possible; "
+            "give a rate of at least 1, or a list with an entry for each site"
+        )

@@ -121,6 +121,40 @@ def test_data_that_ends_early_is_an_error() -> None:
         train(network(), steps=20)
 
 
+@pytest.mark.parametrize("stop", [None, 3])
+def test_optimisers_leave_with_the_learning_rates_they_came_with(stop: int | None) -> None:
+    model = network()
+    optimizers = (
+        torch.optim.SGD(list(model.parameters())[:2], lr=0.1),
+        torch.optim.Adam(list(model.parameters())[2:], lr=0.01),
+    )
+    during: list[list[float]] = []
+
+    def watch(row: dict[str, float]) -> None:
+        during.append([group["lr"] for opt in optimizers for group in opt.param_groups])
+        if row["step"] == stop:
+            raise RuntimeError("something went wrong")
+
+    def again() -> History:
+        return fit(
+            model,
+            batches,
+            fabric=open_fabric("cpu"),
+            optimizers=optimizers,
+            loss=build_loss("cross_entropy"),
+            schedule=PolySchedule(STEPS),
+            watch=watch,  # type: ignore[arg-type]
+        )
+
+    if stop is None:
+        assert again()[0]["learning_rate"] == again()[0]["learning_rate"] == 0.1
+    else:
+        with pytest.raises(RuntimeError, match="something went wrong"):
+            again()
+    assert [group["lr"] for opt in optimizers for group in opt.param_groups] == [0.1, 0.01]
+    assert during[-1] != [0.1, 0.01]  # negative control: they did move in between
+
+
 def test_normalisation_layers_are_not_decayed() -> None:
     model = network()
     optimizer = weight_optimizer(

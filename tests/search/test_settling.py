@@ -1,0 +1,162 @@
+"""When a search is done, and what is said of one that got nowhere."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dilsearch.search.settling import findings, rate_columns, settled
+
+COLUMNS = ("a[0]", "a[1]", "b[0]")
+LIMITS = {"a": (1, 9), "b": (2, 17)}
+
+
+def row(step: int, *rates: float, field_px: float = 50.0) -> dict[str, float]:
+    return {"step": step, "field_px": field_px, **dict(zip(COLUMNS, rates, strict=True))}
+
+
+def still(rows: int, *, moving_until: int = 0) -> list[dict[str, float]]:
+    """Rates that move by 1 a step up to a row, and not at all after it."""
+    return [row(step, 2.0 + min(step, moving_until), 3.0, 4.0) for step in range(rows)]
+
+
+class TestSettled:
+    @given(st.integers(1, 20), st.integers(0, 40), st.integers(0, 40))
+    def test_it_takes_patience_steps_without_movement(
+        self, patience: int, moving: int, rest: int
+    ) -> None:
+        history = still(moving + rest + 1, moving_until=moving)
+        assert settled(history, patience) is (rest >= patience)
+
+    @given(
+        st.lists(st.lists(st.integers(8, 200), min_size=3, max_size=3), min_size=1, max_size=12),
+        st.integers(0, 6),
+        st.integers(-4, 300),
+    )
+    def test_where_the_rates_lie_does_not_matter(
+        self, rates: list[list[int]], patience: int, shift: int
+    ) -> None:
+        # in 64ths, which add without rounding
+        here = [row(i, *(value / 64 for value in values)) for i, values in enumerate(rates)]
+        there = [
+            row(i, *((value + 64 * shift) / 64 for value in values))
+            for i, values in enumerate(rates)
+        ]
+        assert settled(here, patience) is settled(there, patience)
+
+    @given(st.integers(0, 50))
+    def test_patience_zero_never_settles(self, rows: int) -> None:
+        assert not settled(still(rows), 0)
+
+    @given(st.integers(1, 50), st.data())
+    def test_a_history_that_is_too_short_never_settles(
+        self, patience: int, data: st.DataObject
+    ) -> None:
+        assert not settled(still(data.draw(st.integers(0, patience))), patience)
+        assert settled(still(patience + 1), patience)  # negative control: one row more
+
+    @pytest.mark.parametrize("column", range(3))
+    def test_one_rate_that_moves_is_enough(self, column: int) -> None:
+        history = [row(step, 2.0, 3.0, 4.0) for step in range(6)]
+        assert settled(history, 5)
+        history[3][COLUMNS[column]] += 0.11
+        assert not settled(history, 5)
+        assert settled(history, 1)  # what came before the patience does not count
+
+    @pytest.mark.parametrize("step", [0.03, -0.03])
+    def test_slow_drift_is_movement(self, step: float) -> None:
+        history = [row(i, 5.0 + step * i, 3.0, 4.0) for i in range(10)]
+        assert not settled(history, 9)
+        assert settled(history, 3)  # negative control: within 0.1 over three steps
+
+    def test_other_columns_do_not_count(self) -> None:
+        history = [{**row(i, 2.0, 3.0, 4.0), "loss": 1.0 / (i + 1)} for i in range(6)]
+        assert settled(history, 5)
+        assert rate_columns(history[0]) == list(COLUMNS)
+
+
+UNMOVED = (
+    "no rate moved by more than 0.05 in 40 steps; search longer (search.steps), or give a larger "
+    "search.rate_learning_rate"
+)
+SHORT = (
+    "the field is 50 px, and 100 px are needed for every pixel to see every other; search longer "
+    "(search.steps), raise the upper limits (sites.upper), or set field.needed_px if the task "
+    "needs less"
+)
+FELL = (
+    "every rate fell to its lower limit: the loss asks for no larger field; if you expect one, "
+    "widen search.smoothing or set search.field_target"
+)
+ROSE = (
+    "2 of 3 rates ended on their upper limit; raise sites.upper, or lower "
+    "search.rate_learning_rate if that is more than the task can need"
+)
+START = (3.0, 3.0, 3.0)
+MOVED = (4.0, 3.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "field_px", "needed_px", "said"),
+    [
+        (START, MOVED, 50, None, []),
+        (START, MOVED, 50, 50, []),
+        # nothing moved
+        (START, (3.04, 2.96, 3.0), 50, None, [UNMOVED]),
+        (START, (3.06, 3.0, 3.0), 50, None, []),
+        (START, (2.94, 3.0, 3.0), 50, None, []),
+        # a short field, told below nine tenths of what is needed
+        (START, MOVED, 50, 100, [SHORT]),
+        (START, MOVED, 90, 100, []),
+        (START, MOVED, 200, 100, []),
+        (START, START, 50, 100, [UNMOVED, SHORT]),
+        # on the lower limits: all, and not from the beginning
+        (START, (1.0, 1.04, 2.0), 50, None, [FELL]),
+        (START, (1.0, 1.2, 2.0), 50, None, []),
+        ((1.0, 1.0, 2.0), (1.0, 1.0, 2.0), 50, None, [UNMOVED]),
+        # on the upper limits: half of them, and more than at the beginning
+        (START, (9.0, 8.96, 5.0), 50, None, [ROSE]),
+        (START, (9.0, 3.0, 5.0), 50, None, []),
+        ((9.0, 9.0, 3.0), (9.0, 9.0, 5.0), 50, None, []),
+        ((9.0, 3.0, 3.0), (9.0, 9.0, 5.0), 50, None, [ROSE]),
+    ],
+)
+def test_findings(
+    first: tuple[float, ...],
+    last: tuple[float, ...],
+    field_px: float,
+    needed_px: int | None,
+    said: list[str],
+) -> None:
+    told = findings(
+        row(0, *first),
+        row(40, *last, field_px=field_px),
+        limits=LIMITS,
+        steps=40,
+        needed_px=needed_px,
+    )
+    assert list(told) == said
+
+
+def test_a_field_that_is_not_known_is_not_called_short() -> None:
+    first, last = row(0, *START), row(40, *MOVED)
+    assert list(findings(first, last, limits=LIMITS, steps=40, needed_px=1000)) != []
+    del last["field_px"]
+    assert list(findings(first, last, limits=LIMITS, steps=40, needed_px=1000)) == []
+
+
+@given(
+    st.lists(st.floats(2, 9), min_size=3, max_size=3),
+    st.lists(st.floats(2, 9), min_size=3, max_size=3),
+    st.integers(1, 200),
+)
+def test_every_finding_says_what_to_do(
+    first: list[float], last: list[float], needed_px: int
+) -> None:
+    told = list(
+        findings(row(0, *first), row(9, *last), limits=LIMITS, steps=9, needed_px=needed_px)
+    )
+    for sentence in told:
+        assert re.search(r"[;,:] .*(sites|search|field)\.[a-z_]+", sentence)
+    assert any(sentence.startswith("the field") for sentence in told) is (0.9 * needed_px > 50)
