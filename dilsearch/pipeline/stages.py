@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from dilsearch.errors import RunError
 from dilsearch.geometry import FieldTable, Projection, project
-from dilsearch.pipeline.workbench import Workbench, control_rates
+from dilsearch.pipeline.rates import control_rates
+from dilsearch.pipeline.workbench import Workbench
 from dilsearch.plan import DilationPlan
 from dilsearch.scores import counts_table, scores
 from dilsearch.search import FieldTarget, Smoothing, build_rate_optimizer, search

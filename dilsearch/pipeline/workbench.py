@@ -1,11 +1,9 @@
 """What the stages of one run share: its folder, space, data, device and networks."""
 
 import copy
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 
@@ -13,18 +11,15 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from dilsearch.data import DataSets, batches, derived_seed, open_data, seeded
+from dilsearch.data import DataSets, batches, open_data, seeded
 from dilsearch.errors import DilsearchError, SpaceError
-from dilsearch.geometry.graph import FieldRow
 from dilsearch.models import build_model, searchable_blocks
+from dilsearch.pipeline.rates import control_rates, site_limits, start_rates
 from dilsearch.plan import DilationPlan
 from dilsearch.progress import Reporter
 from dilsearch.runs import RunFolder
-from dilsearch.sites import Granularity
-from dilsearch.space import SearchSpace, SitesSection
+from dilsearch.space import SearchSpace
 from dilsearch.surgery import clamp_rates, discretize, read_plan, relax
-from dilsearch.surgery.rates import relaxed_sites
-from dilsearch.tracing import trace_graph
 from dilsearch.training import Checkpoint, PolySchedule, open_fabric
 from dilsearch.training.loop import Batches
 
@@ -187,104 +182,13 @@ def build_relaxed(space: SearchSpace, seed: int) -> nn.Module:
     height, width = (_rounded_up(size) for size in space.data.image_px)
     example = torch.empty(1, 3, height, width, device="meta")
     with _blamed_on(space, "sites"):
-        granularities = _granularities(space, network, example)
+        granularities = site_limits(space, network, example)
         relaxed = relax(network, granularities, example=example, inplace=True)
-        _start_rates(space, relaxed, seed)
+        start_rates(space, relaxed, seed)
         clamp_rates(relaxed, gap="enforce" if space.gap.policy == "enforce" else "ignore")
     with _blamed_on(space, "control"):
         control_rates(space, read_plan(relaxed))
     return relaxed
-
-
-def control_rates(space: SearchSpace, plan: DilationPlan) -> DilationPlan:
-    """The control's rates at the sites of a plan.
-
-    Raises:
-        SpaceError: If a hand-made schedule has another number of sites or branches.
-    """
-    rate = space.control.rate
-    entries = (rate,) * len(plan) if isinstance(rate, int) else rate
-    if len(entries) != len(plan):
-        raise SpaceError(
-            f"rate lists {len(entries)} sites, and {len(plan)} are searched; give an entry for each"
-        )
-    chosen: dict[str, tuple[float, ...]] = {}
-    for (site, rates), entry in zip(plan.items(), entries, strict=True):
-        branches = (entry,) * len(rates) if isinstance(entry, int) else entry
-        if len(branches) != len(rates):
-            raise SpaceError(
-                f"rate lists {len(branches)} branches for site '{site}', which has {len(rates)}; "
-                "give a rate for each"
-            )
-        chosen[site] = tuple(float(rate) for rate in branches)
-    return plan.replace(chosen)
-
-
-def _granularities(
-    space: SearchSpace, network: nn.Module, example: torch.Tensor
-) -> dict[str, Granularity]:
-    """What may vary, by glob; by site where upper limits follow from the needed field."""
-    chosen: dict[str, Granularity] = {}
-    graph = None
-    for section in space.sites:
-        if section.upper is not None:
-            chosen |= {glob: section.to_granularity(section.upper) for glob in section.select}
-            continue
-        graph = graph or trace_graph(network, example)
-        for glob in section.select:
-            sites = [row for row in graph.propagate().rows if fnmatchcase(row.name, glob)]
-            sites = [row for row in sites if max(row.taps) > 1]
-            for row in sites:
-                chosen[row.name] = section.to_granularity(_spanning_rate(row, space.needed_px))
-            if not sites:
-                chosen[glob] = section.to_granularity(section.lower)  # relax says what is wrong
-    return chosen
-
-
-def _spanning_rate(row: FieldRow, needed_px: int) -> int:
-    """The smallest rate at which the outer taps of one site alone span the needed field."""
-    return max(
-        math.ceil(needed_px / ((taps - 1) * field.stride_px))
-        for taps, field in zip(row.taps, row.field_in, strict=True)
-        if taps > 1
-    )
-
-
-@torch.no_grad()
-def _start_rates(space: SearchSpace, relaxed: nn.Module, seed: int) -> None:
-    """Set starting rates that are no number: drawn between the limits, or the largest allowed."""
-    generator = torch.Generator().manual_seed(derived_seed("initial rates", seed))
-    for name, layer in relaxed_sites(relaxed).items():
-        section = _section_of(space, name)
-        lower, upper = layer.granularity.lower, layer.granularity.upper
-        if section.initial == "uniform":
-            drawn = torch.rand(layer.rate.shape, generator=generator)
-            layer.rate.copy_(lower + (upper - lower) * drawn)
-        elif section.initial == "bound":
-            layer.rate.fill_(float(upper))
-
-
-def _section_of(space: SearchSpace, site: str) -> SitesSection:
-    """The one section that selects a site.
-
-    Raises:
-        SpaceError: If there are several, which ``relax`` cannot tell where their globs are equal
-            or their limits left open.
-    """
-    found = [
-        (section, glob)
-        for section in space.sites
-        for glob in section.select
-        if fnmatchcase(site, glob)
-    ]
-    section, glob = found[0]
-    for other, its_glob in found:
-        if other is not section:
-            raise SpaceError(
-                f"site '{site}' is selected by '{glob}' and by '{its_glob}' of another section; "
-                "let one select it"
-            )
-    return section
 
 
 @contextmanager

@@ -303,8 +303,10 @@ def rate_one_field_px(data: RunData) -> str | None:
 
 
 def control_text(data: RunData) -> str:
-    """What the control has: "every rate 1", or the schedule "rates 1 | 1, 3 | 3, 9" by site."""
+    """What the control has: "every rate 1", "rates 1 | 1, 3 | 3, 9" by site, or a name."""
     rate = data.setting("control", "rate")
+    if isinstance(rate, str):
+        return f"the {rate.partition(':')[2]} rates"
     if rate is None or not isinstance(rate, list):
         return f"every rate {rate_text(1 if rate is None else rate)}"
     sites = (rates_text(entry if isinstance(entry, list) else [entry]) for entry in rate)

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from dilsearch.geometry import FieldGraph
 from dilsearch.plan import DilationPlan
 from dilsearch.search.field_target import FieldTarget
-from dilsearch.search.settling import findings, settled
+from dilsearch.search.settling import SETTLED_PX, findings, settled
 from dilsearch.search.smoothing import SmoothedRates, Smoothing
 from dilsearch.surgery import clamp_rates, field_graph, read_plan
 from dilsearch.surgery.rates import site_granularities
@@ -77,8 +77,8 @@ def search(
         field_target: A pull towards a field, beside the loss; it acts on the present rates, not on
             those drawn, and the history's loss does not hold it.
         seed: Seed of the draws.
-        patience: Steps over which no rate may move for the search to end early, counted once
-            nothing is drawn any more; 0 never ends it early.
+        patience: Steps over which no rate may move for the search to end early, counted in the
+            second half and once nothing is drawn any more; 0 never ends it early.
         needed_px: Field that the task asks for, in pixels; a search that ends far below says so.
         checkpoint: Where to keep the state; an existing one is continued.
         watch: Called with every row of the history.
@@ -100,6 +100,7 @@ def search(
         gap=enforced,
         field_target=field_target,
         patience=patience,
+        rate_optimizer=rate_optimizer,
     )
     first: Row = {"step": 0, "samples": 0, **search_columns(model)}
     history = fit(
@@ -117,7 +118,7 @@ def search(
         site: (granularity.lower, granularity.upper)
         for site, granularity in site_granularities(model).items()
     }
-    told = findings(first, history[-1], limits=limits, steps=len(history), needed_px=needed_px)
+    told = findings([first, *history], limits=limits, needed_px=needed_px)
     return SearchResult(
         plan=read_plan(model),
         history=[first, *history],
@@ -160,13 +161,15 @@ class _SearchHooks(Hooks):
         gap: Literal["enforce", "ignore"],
         field_target: FieldTarget | None,
         patience: int,
+        rate_optimizer: Optimizer,
     ) -> None:
         self._gap = gap
         self._model = model
         self._rates = SmoothedRates(model, smoothing, steps=steps, seed=seed, gap=gap)
         self._field_target = field_target
         self._patience = patience
-        self._settles_after = smoothing.ends * steps
+        self._rate_groups = rate_optimizer.param_groups
+        self._settles_after = max(smoothing.ends, 0.5) * steps
 
     def begin(self) -> None:
         clamp_rates(self._model, gap=self._gap)
@@ -184,5 +187,9 @@ class _SearchHooks(Hooks):
         return search_columns(self._model)
 
     def is_finished(self, history: Sequence[Row]) -> bool:
+        # Rates that could not have moved far have not settled, they are slow.
+        reach_px = self._patience * min(group["lr"] for group in self._rate_groups)
+        if reach_px < 10 * SETTLED_PX:
+            return False
         still = [row for row in history[-self._patience - 1 :] if row["step"] > self._settles_after]
         return settled(still, self._patience)

@@ -35,50 +35,43 @@ def settled(history: Sequence[Mapping[str, float]], patience: int) -> bool:
 
 
 def findings(
-    first: Mapping[str, float],
-    last: Mapping[str, float],
-    *,
-    limits: Limits,
-    steps: int,
-    needed_px: int | None = None,
+    history: Sequence[Mapping[str, float]], *, limits: Limits, needed_px: int | None = None
 ) -> Iterator[str]:
     """What a user should know about how a search ended; nothing if all is well.
 
     Args:
-        first: The trajectory's row before the first step.
-        last: Its last row.
+        history: The row before the first step, then one row a step.
         limits: Limits of the rates by site.
-        steps: Steps done.
         needed_px: Field that the task asks for, in pixels; None where it is unknown.
     """
+    last = history[-1]
     columns = rate_columns(last)
-    if max(abs(last[column] - first[column]) for column in columns) <= UNMOVED:
+    moved = any(_range_px(history, column) > UNMOVED for column in columns)
+    if not moved:
         yield (
-            f"no rate moved by more than {UNMOVED} in {steps} steps; search longer "
-            "(search.steps), or give a larger search.rate_learning_rate"
+            f"no rate moved by more than {UNMOVED} in {len(history) - 1} steps; search longer, or "
+            "give the rates a larger learning rate"
         )
-    yield from _short_field(last, limits, needed_px)
-    yield from _collapses(columns, first, last, limits)
-
-
-def _short_field(last: Mapping[str, float], limits: Limits, needed_px: int | None) -> Iterator[str]:
     field_px = last.get("field_px")
-    if needed_px is None or field_px is None or field_px >= FAR_BELOW * needed_px:
-        return
-    yield (
-        f"the field is {field_px:.0f} px, and {needed_px} px are needed for every pixel to see "
-        "every other; search longer (search.steps), raise the upper limits (sites.upper), or set "
-        "field.needed_px if the task needs less"
-    )
+    if needed_px is not None and field_px is not None and field_px < FAR_BELOW * needed_px:
+        yield (
+            f"the field is {field_px:.0f} px and {needed_px} px are needed; search longer, raise "
+            "the upper limits, pull harder (field_target), or set another needed_px if the task "
+            "asks for less"
+        )
+    if moved:
+        yield from _collapses(columns, history, limits)
+
+
+def _range_px(history: Sequence[Mapping[str, float]], column: str) -> float:
+    values = [row[column] for row in history]
+    return max(values) - min(values)
 
 
 def _collapses(
-    columns: Sequence[str],
-    first: Mapping[str, float],
-    last: Mapping[str, float],
-    limits: Limits,
+    columns: Sequence[str], history: Sequence[Mapping[str, float]], limits: Limits
 ) -> Iterator[str]:
-    """Rates that gathered on a limit where they did not begin."""
+    """Rates that were elsewhere and gathered on a limit."""
 
     def on_limit(row: Mapping[str, float], side: int) -> int:
         return sum(
@@ -86,14 +79,14 @@ def _collapses(
             for column in columns
         )
 
-    if on_limit(last, 0) == len(columns) > on_limit(first, 0):
+    if on_limit(history[-1], 0) == len(columns):
         yield (
-            "every rate fell to its lower limit: the loss asks for no larger field; "
-            "if you expect one, widen search.smoothing or set search.field_target"
+            "every rate fell back to its lower limit: the loss asks for no larger field; if you "
+            "expect one, give its needed_px, or widen the smoothing"
         )
-    above, before = on_limit(last, 1), on_limit(first, 1)
+    above, before = on_limit(history[-1], 1), on_limit(history[0], 1)
     if 2 * above >= len(columns) and above > before:
         yield (
-            f"{above} of {len(columns)} rates ended on their upper limit; raise sites.upper, "
-            "or lower search.rate_learning_rate if that is more than the task can need"
+            f"{above} of {len(columns)} rates ended on their upper limit; raise the limits, or "
+            "lower the learning rate of the rates if that is more than the task can need"
         )

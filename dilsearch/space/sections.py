@@ -100,6 +100,10 @@ Count: TypeAlias = Annotated[int, Field(ge=1)]
 Glob: TypeAlias = Annotated[str, Field(min_length=1)]
 Colour: TypeAlias = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 SizePx: TypeAlias = tuple[Count, Count]
+Published: TypeAlias = Annotated[str, Field(pattern="^published:.+")]
+Schedule: TypeAlias = Published | tuple[Count | tuple[Count, ...], ...]
+"""Rates chosen beforehand: an entry for each site, which is a rate or a list of one for each
+branch; or the name of published ones."""
 
 
 class ModelSection(Section):
@@ -134,11 +138,14 @@ class SitesSection(Section):
         description="largest rate allowed; if absent, the one at which the site spans the needed "
         "field by itself",
     )
-    initial: PositiveFloat | Literal["uniform", "bound"] = Field(
+    initial: PositiveFloat | Literal["uniform", "bound"] | Schedule = Field(
         default=1.0,
-        description="rate the search starts from: a number, uniform (drawn between the limits) or "
-        "bound (the largest allowed)",
-        json_schema_extra={"expects": 'a number above 0, "uniform" or "bound"'},
+        description="rate the search starts from: a number, uniform (drawn between the limits), "
+        "bound (the largest allowed), published:NAME, or a list with an entry for each site",
+        json_schema_extra={
+            "expects": 'a number above 0, "uniform", "bound", "published:NAME", '
+            "or a list with an entry for each site"
+        },
     )
 
     def broken_rules(self) -> Iterator[Rule]:
@@ -149,7 +156,7 @@ class SitesSection(Section):
                 f"upper = {self.upper} is below lower = {self.lower}; "
                 "raise upper or reduce lower until they are in order",
             )
-        elif not isinstance(self.initial, str) and not (
+        elif isinstance(self.initial, float) and not (
             self.lower <= self.initial <= (self.upper or math.inf)
         ):
             upper = "" if self.upper is None else f" and upper = {self.upper}"
@@ -173,7 +180,7 @@ class SitesSection(Section):
         """
         upper = max(self.upper or upper, self.lower)
         # Starting rates that are no number are set once the model is relaxed.
-        initial = float(self.lower) if isinstance(self.initial, str) else self.initial
+        initial = self.initial if isinstance(self.initial, float) else float(self.lower)
         if self.granularity == "site":
             return PerSite(self.lower, upper, min(initial, upper))
         return PerBranch(self.lower, upper, self.branches or 2, min(initial, upper))
@@ -463,12 +470,13 @@ class ControlSection(Section):
     """The same network with other rates, trained as long: what the rates found are worth."""
 
     enabled: bool = Field(default=True, description="train the control as well")
-    rate: Count | tuple[Count | tuple[Count, ...], ...] = Field(
+    rate: Count | Schedule = Field(
         default=1,
-        description="rate of every site, or a hand-made schedule: a list with an entry for each "
-        "site, which is a rate or a list of one for each branch",
+        description="rate of every site, published:NAME, or a schedule made by hand: a list with "
+        "an entry for each site, which is a rate or a list of one for each branch",
         json_schema_extra={
-            "expects": "a rate of at least 1, or a list with an entry for each site"
+            "expects": 'a rate of at least 1, "published:NAME", '
+            "or a list with an entry for each site"
         },
     )
 

@@ -2,27 +2,41 @@
 
 import tomllib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
-from dilsearch.errors import RunError
+from dilsearch.errors import DilsearchError, RunError
 from dilsearch.runs import SPACE_FILE, RunFolder
+from dilsearch.space import SearchSpace
 from dilsearch.study.cases import Case
 
 
 def is_finished(case: Case, root: Path) -> bool:
-    """Whether a case's run folder has every stage that the case asks for, by its own command.
+    """Whether a case's run folder has every stage that the case asks for, of the space as it is.
 
-    A folder that cannot be read, or was made by another command, is not finished: the case's
-    command is left to say what is wrong with it.
+    A folder that cannot be read, was made by another command, or of a space that has changed since,
+    is not finished: the case's command is left to say what is wrong with it.
     """
     try:
         folder = RunFolder.open(root / case.folder)
         command = folder.record.get("command")
-        return (command is None or case.made_by(str(command))) and all(
-            folder.is_finished(stage) for stage in _stages(case, folder)
+        return (
+            (command is None or case.made_by(str(command)))
+            and folder.record["hashes"].get("space") in (None, _space_hash(case))
+            and all(folder.is_finished(stage) for stage in _stages(case, folder))
         )
-    except RunError:
+    except DilsearchError:
         return False
+
+
+@cache
+def _hash_of(space: str, profile: str | None, overrides: tuple[str, ...]) -> str:
+    return SearchSpace.load(space, profile, overrides).hash
+
+
+def _space_hash(case: Case) -> str:
+    part = case.part
+    return _hash_of(part.space, part.profile, (*part.overrides, *case.variant.overrides))
 
 
 def _stages(case: Case, folder: RunFolder) -> Sequence[str]:

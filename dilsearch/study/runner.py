@@ -105,9 +105,14 @@ def command_of(words: Sequence[str]) -> list[str]:
 
 
 def _environment(workers: int) -> dict[str, str]:
-    """Processes that each take every core slow each other about tenfold, so each gets its share."""
+    """Processes that each take every core slow each other about tenfold, so each gets its share.
+
+    A single one is left alone, and so is a number of threads that the user has set.
+    """
+    if workers == 1:
+        return dict(os.environ)
     threads = max(1, (os.cpu_count() or 1) // workers)
-    return {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    return {"OMP_NUM_THREADS": str(threads), **os.environ}
 
 
 @dataclass(frozen=True)

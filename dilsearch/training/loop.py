@@ -65,6 +65,8 @@ def fit(
     wrapped, *stepped = fabric.setup(model, *optimizers)
     samples = int(history[-1]["samples"]) if history else 0
     start = len(history)
+    if history:
+        _scale(optimizers, original, schedule.factor(start - 1))  # as the last step left it
     finished = bool(history) and hooks.is_finished(history)
     with _learning_rates_kept(optimizers, original), deferred_interrupt() as interrupt:
         for step, (images, labels) in zip(

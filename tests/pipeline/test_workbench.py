@@ -12,7 +12,7 @@ from torch import nn
 from dilsearch.errors import DilsearchError, SpaceError
 from dilsearch.geometry import max_rate
 from dilsearch.pipeline import build_relaxed
-from dilsearch.pipeline.workbench import control_rates
+from dilsearch.pipeline.rates import control_rates
 from dilsearch.plan import DilationPlan
 from dilsearch.space import SearchSpace
 from dilsearch.surgery import clamp_rates, field_graph, read_plan
@@ -150,6 +150,34 @@ class TestStartingRates:
         free = build_relaxed(toy("sites.1.initial=2.5", "gap.policy=ignore"), 0)
         assert set(rates(free)) == {2.5}
 
+    def test_a_schedule(self) -> None:
+        free = "gap.policy=ignore"
+        model = build_relaxed(toy("sites.1.initial=[1, 2, [3, 4], [5], 6]", free), 0)
+        assert list(read_plan(model).values()) == [(1, 1), (2, 2), (3, 4), (5, 5), (6, 6)]
+        for start, text in (
+            ("[1, 2]", "initial lists 2 sites, and 5 are searched; give an entry for each"),
+            (
+                "[1, 2, [3, 99], 1, 1]",
+                "initial has rates 3, 99 for site 'blocks.2.conv2', outside its limits 1 to 24",
+            ),
+        ):
+            with pytest.raises(SpaceError, match=re.escape(f"space 'toy': [sites]: {text}")):
+                build_relaxed(toy(f"sites.1.initial={start}"), 0)
+
+    def test_published_rates(self) -> None:
+        space = SearchSpace.load("regseg_camvid", "smoke", ["sites.1.initial=published:exp48"])
+        plan = list(read_plan(build_relaxed(space, 0)).values())
+        assert plan[:3] == [(1, 1), (1, 2), (1, 4)]
+        assert plan[6:] == [(1, 14)] * 7
+        wrong = SearchSpace.load("regseg_camvid", "smoke", ["sites.1.initial=published:exp1"])
+        with pytest.raises(
+            SpaceError, match=r"\[sites\]: rates 'exp1' are not among the published"
+        ):
+            build_relaxed(wrong, 0)
+        short = toy("sites.1.initial=published:exp48")
+        with pytest.raises(SpaceError, match="initial = published:exp48 has 13 sites, and 5 are"):
+            build_relaxed(short, 0)
+
 
 class TestControl:
     PLAN = DilationPlan.per_branch(dict.fromkeys(SITES, (1.5, 2.5)))
@@ -160,6 +188,9 @@ class TestControl:
         assert list(mixed.values()) == [(1, 1), (2, 2), (3, 4), (5, 5), (6, 6)]
         assert list(mixed) == list(SITES)
         assert mixed.is_integer
+        space = SearchSpace.load("regseg_camvid", "smoke", ["control.rate=published:exp48"])
+        published = control_rates(space, read_plan(build_relaxed(space, 0)))
+        assert max(map(max, published.values())) == 14
 
     @pytest.mark.parametrize(
         ("rate", "text"),

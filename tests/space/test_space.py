@@ -296,8 +296,14 @@ def test_no_length_at_all_is_told(minimal, section):
         SearchSpace.load(minimal)
 
 
-def test_starting_rates_are_numbers_or_one_of_two_words(minimal):
-    for text, value in (("2.5", 2.5), ("uniform", "uniform"), ("bound", "bound")):
+def test_starting_rates_are_numbers_words_or_a_schedule(minimal):
+    for text, value in (
+        ("2.5", 2.5),
+        ("uniform", "uniform"),
+        ("bound", "bound"),
+        ("published:exp48", "published:exp48"),
+        ("[1, [2, 3]]", (1, (2, 3))),
+    ):
         space = SearchSpace.load(minimal, overrides=[f"sites.1.initial={text}"])
         assert space.sites[0].initial == value
         minimal.with_name("again.toml").write_text(space.to_toml())
@@ -308,7 +314,8 @@ def test_starting_rates_are_numbers_or_one_of_two_words(minimal):
         shown = '"middle"' if text == "middle" else "0"
         assert str(caught.value).endswith(
             f"mine.toml: --set sites.1.initial={text}: initial = {shown} is not possible; "
-            'give a number above 0, "uniform" or "bound"'
+            'give a number above 0, "uniform", "bound", "published:NAME", or a list with an entry '
+            "for each site"
         )
 
 
@@ -332,5 +339,5 @@ def test_the_control_may_have_a_schedule(minimal):
             SearchSpace.load(minimal, overrides=[f"control.rate={text}"])
         assert str(caught.value).endswith(
             f"mine.toml: --set control.rate={text}: rate = {shown} is not possible; "
-            "give a rate of at least 1, or a list with an entry for each site"
+            'give a rate of at least 1, "published:NAME", or a list with an entry for each site'
         )
