@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,6 +70,23 @@ def test_a_finished_run_shows_plan_metrics_and_verdict(
     out = capsys.readouterr().out
     for expected in ("blocks.4.conv2", "far accuracy", "retrained", "control", "report.html"):
         assert expected in out
+
+
+def test_what_there_is_to_say_of_a_search_is_said(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder)
+    path = folder / "summary.json"
+    summary = json.loads(path.read_text())
+    for findings in (["no rate [bold]moved[/bold]", "the field is 7 px"], []):
+        summary["search"]["findings"] = findings
+        path.write_text(json.dumps(summary))
+        capsys.readouterr()
+        assert call("report", folder) == 0
+        said = [line for line in capsys.readouterr().out.splitlines() if "About" in line]
+        assert said == [f"About the search: {finding}." for finding in findings]
+        assert ("About the search" in (folder / "report.html").read_text()) is bool(findings)
 
 
 def test_each_stage_runs_alone_from_the_files_of_the_one_before(
@@ -230,7 +248,11 @@ def test_spaces_lists_and_explains(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("spaces", "toy", "--json", "--set", "data.size_px=64") == 0
     assert json.loads(capsys.readouterr().out)["data"]["size_px"] == 64
     assert call("spaces", "toy") == 0
-    assert "search.rate_learning_rate" in capsys.readouterr().out
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "sites.1.upper" in line)
+    assert "(open)" in line
+    assert call("spaces", "toy", "--set", "sites.1.upper=9") == 0  # negative control
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "sites.1.upper" in line)
+    assert "(open)" not in line
 
 
 def test_version_and_help_need_no_torch() -> None:

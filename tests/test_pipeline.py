@@ -228,15 +228,31 @@ def test_the_reported_gap_policy_keeps_rates_and_says_so(tmp_path: Path) -> None
     assert summary["plan"]["bound_ok"] is False  # such steps overshoot what enforce would keep
 
 
+def test_the_trajectory_has_its_columns_in_the_order_of_a_step(finished: Path) -> None:
+    heading, first, second = (finished / "trajectory.csv").read_text().splitlines()[:3]
+    columns = heading.split(",")
+    plan = DilationPlan.load(finished / "plan.float.json")
+    assert columns[:5] == ["step", "samples", "loss", "learning_rate", "field_px"]
+    assert columns[5:] == [
+        f"{site}[{i}]" for site, rates in plan.items() for i in range(len(rates))
+    ]
+    before = dict(zip(columns, first.split(","), strict=True))
+    assert (before["step"], before["loss"], before["learning_rate"]) == ("0", "", "")
+    assert "" not in second.split(",")  # negative control: what a step has, its row has
+
+
 def test_the_summary_says_how_the_search_ended(tmp_path: Path, finished: Path) -> None:
     summary = json.loads((finished / "summary.json").read_text())["search"]
     assert summary["settled"] is False
     assert summary["needed_px"] == 63
+    sites = [f"blocks.{index}.conv2" for index in range(5)]
+    assert summary["limits"] == {site: [1, 8] for site in sites}  # 63 px at 8 px a rate
     extra = (
-        "search.rate_learning_rate=1e-9",
+        "sites.1.upper=1",
+        "search.rate_learning_rate=5",
         "search.smoothing=0",
-        "search.patience_share=0.4",
-        "search.steps=5",
+        "search.patience_share=0.2",
+        "search.steps=10",
         "field.needed_px=500",
     )
     said: list[str] = []
@@ -244,12 +260,13 @@ def test_the_summary_says_how_the_search_ended(tmp_path: Path, finished: Path) -
     still.reporter.say = said.append  # type: ignore[method-assign]
     run_stages(still, ["search"])
     summary = still.folder.read_json("summary.json")["search"]
-    assert (summary["settled"], summary["steps"]) == (True, 3)
+    assert (summary["settled"], summary["steps"]) == (True, 8)
+    assert summary["limits"] == {site: [1, 1] for site in sites}
     assert [finding.split(";")[0] for finding in summary["findings"]] == [
-        "no rate moved by more than 0.05 in 3 steps",
-        "the field is 47 px, and 500 px are needed for every pixel to see every other",
+        "no rate moved by more than 0.05 in 8 steps",
+        "the field is 47 px and 500 px are needed",
     ]
-    assert "search: the rates settled after 3 of 5 steps" in said
+    assert "search: the rates settled after 8 of 10 steps" in said
     assert [f"search: {finding}" in said for finding in summary["findings"]] == [True, True]
     # negative control: neither where there is nothing to say
     quiet = bench(tmp_path / "quiet", extra=("field.needed_px=40", "search.smoothing=0"))

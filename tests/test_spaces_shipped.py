@@ -121,6 +121,14 @@ def test_cityscapes_follows_the_paper():
     assert [round(factor * 1024) for factor in space.data.scale] == [400, 1600]
 
 
+@pytest.mark.parametrize("profile", ["smoke", "quick", "full"])
+def test_only_crops_are_not_pulled_towards_the_field_of_the_whole_image(profile):
+    pulls = {name: SearchSpace.load(name, profile).search.field_target for name in NAMES}
+    assert pulls == {"regseg_camvid": 2.0, "regseg_cityscapes": 0.0, "toy": 2.0}
+    cityscapes = SearchSpace.load("regseg_cityscapes", profile)
+    assert cityscapes.needed_px > 2 * max(cityscapes.data.image_px) - 1
+
+
 def _load_from(folder: Path, elsewhere: Path) -> str:
     code = (
         "import dilsearch; from dilsearch.space import SearchSpace, list_spaces; "

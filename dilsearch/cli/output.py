@@ -115,6 +115,8 @@ def _metrics_table(metrics: Any) -> Table:
 
 
 def _plain(value: Any) -> str:
+    if value is None:
+        return "(open)"
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if isinstance(value, float):

@@ -35,7 +35,9 @@ def site_limits(
             for row in sites:
                 chosen[row.name] = section.to_granularity(_spanning_rate(row, space.needed_px))
             if not sites:
-                chosen[glob] = section.to_granularity(section.lower)  # relax says what is wrong
+                # relax says what is wrong with the glob
+                largest = max(section.lower, math.ceil(_number(section.initial)))
+                chosen[glob] = section.to_granularity(largest)
     return chosen
 
 
@@ -116,6 +118,10 @@ def _scheduled(
             )
         chosen[site] = tuple(float(rate) for rate in rates)
     return chosen
+
+
+def _number(initial: object) -> float:
+    return initial if isinstance(initial, float) else 1.0
 
 
 def _spanning_rate(row: FieldRow, needed_px: int) -> int:

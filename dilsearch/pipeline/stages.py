@@ -17,8 +17,7 @@ from dilsearch.pipeline.rates import control_rates
 from dilsearch.pipeline.workbench import Workbench
 from dilsearch.plan import DilationPlan
 from dilsearch.scores import counts_table, scores
-from dilsearch.search import FieldTarget, Smoothing, build_rate_optimizer, search
-from dilsearch.space import SearchSpace
+from dilsearch.search import Smoothing, search
 from dilsearch.surgery import field_graph, load, read_plan, save
 from dilsearch.surgery.rates import site_granularities, weight_parameters
 from dilsearch.training import Evaluation, build_loss, evaluate, fit, weight_optimizer
@@ -57,20 +56,16 @@ def run_search(bench: Workbench) -> Summary:
             batches,
             fabric=bench.fabric,
             weight_optimizer=_weight_optimizer(bench, model, weight_parameters(model)),
-            rate_optimizer=build_rate_optimizer(
-                model,
-                name=space.search.rate_optimizer,
-                learning_rate=space.search.rate_learning_rate,
-                steps=steps,
-            ),
             loss=_loss(bench),
             schedule=bench.schedule(steps),
+            rate_optimizer=space.search.rate_optimizer,
+            rate_learning_rate=space.search.rate_learning_rate,
             smoothing=Smoothing(space.search.smoothing, share=space.search.smoothing_share),
             gap=space.gap.policy,
-            field_target=_field_target(space),
-            seed=bench.seed,
-            patience=round(space.search.patience_share * steps),
             needed_px=space.needed_px,
+            field_target=space.search.field_target,
+            patience=round(space.search.patience_share * steps),
+            seed=bench.seed,
             checkpoint=bench.checkpoint("search"),
             watch=watch,
         )
@@ -79,7 +74,8 @@ def run_search(bench: Workbench) -> Summary:
         bench.reporter.say(f"search: the rates settled after {done} of {steps} steps")
     for finding in result.findings:
         bench.reporter.say(f"search: {finding}")
-    bench.folder.write_csv("trajectory.csv", pd.DataFrame(result.history))
+    columns = [*result.history[-1]]  # the row before the first step has no loss
+    bench.folder.write_csv("trajectory.csv", pd.DataFrame(result.history, columns=columns))
     bench.folder.write_text("plan.float.json", result.plan.to_json())
     save(model, bench.folder.path(NETWORK_FILES["fractional"]))
     return {
@@ -88,6 +84,10 @@ def run_search(bench: Workbench) -> Summary:
             "field_px": int(result.history[-1]["field_px"]),
             "needed_px": space.needed_px,
             "settled": result.settled,
+            "limits": {
+                site: [granularity.lower, granularity.upper]
+                for site, granularity in site_granularities(model).items()
+            },
             "findings": list(result.findings),
         }
     }
@@ -263,11 +263,6 @@ def _weight_optimizer(
         momentum=train.momentum,
         weight_decay=train.weight_decay,
     )
-
-
-def _field_target(space: SearchSpace) -> FieldTarget | None:
-    weight = space.search.field_target
-    return FieldTarget(space.needed_px, weight) if weight else None
 
 
 def _loss(bench: Workbench) -> Loss:

@@ -14,7 +14,7 @@ from dilsearch.surgery.rates import relaxed_sites
 
 @dataclass(frozen=True, slots=True)
 class FieldTarget:
-    """The hinge ``weight * max(0, 1 - field / needed)``: nothing once the field suffices.
+    """The hinge ``weight * max(0, 1 - field / needed)``: nothing once that field suffices.
 
     It says how wide the field has to be and not where along the network it should grow, nor how far
     beyond: that is left to the loss. The field is that behind the last site, with the rates as they
@@ -50,7 +50,7 @@ class FieldTarget:
         if field_graph(model) is None:
             raise SearchError(
                 "a field target needs the model's field graph; give relax an example input, or "
-                "search without a target"
+                "search without one (field_target = 0)"
             )
 
     def penalty(self, model: nn.Module) -> float:

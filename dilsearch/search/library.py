@@ -1,18 +1,18 @@
 """The search as a library: any relaxed model, any loader, any loss."""
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dilsearch.errors import SearchError
+from dilsearch.geometry.project import Policy
 from dilsearch.plan import DilationPlan
-from dilsearch.search.field_target import FieldTarget
 from dilsearch.search.loop import search
-from dilsearch.search.rate_optimizer import build_rate_optimizer
 from dilsearch.search.smoothing import Smoothing
 from dilsearch.surgery.rates import rate_parameters, weight_parameters
 from dilsearch.training import Checkpoint, PolySchedule, build_loss, open_fabric, weight_optimizer
@@ -55,8 +55,8 @@ def search_rates(
     layers of it with :func:`dilsearch.discretize`, and train those from scratch.
 
     Args:
-        model: What :func:`dilsearch.relax` returned; with an example, unless ``gap`` is
-            ``"ignore"`` or ``"report"``.
+        model: What :func:`dilsearch.relax` returned; given an example, unless ``gap`` is
+            ``"ignore"`` or ``"report"`` and there is no pull towards a needed field.
         train_loader: Batches of (input, target), such as a ``DataLoader``; gone through again and
             again until the budget is used up.
         loss: The model's output and the target to a scalar; None for the cross-entropy of pixels
@@ -81,10 +81,10 @@ def search_rates(
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``; where the model is
             trained and stays.
         precision: ``"32-true"`` or ``"bf16-mixed"``.
-        fabric: A launched Fabric of your own, in place of device and precision; the draws are the
-            same on every rank.
-        checkpoint: Where to keep the state; an existing one is continued. The loader is then begun
-            anew, so that an exact continuation needs one whose order does not depend on it.
+        fabric: A launched Fabric of your own, in place of device and precision. The draws are the
+            same on every rank; that each rank sees other batches is for the loader to see to.
+        checkpoint: Where to keep the state; an existing one is continued, with the loader begun
+            again at its first batch. Give it a model at its starting rates.
         watch: Called with a row of figures after each step.
 
     Returns:
@@ -93,39 +93,48 @@ def search_rates(
     Raises:
         SurgeryError: If the model has no relaxed site, or no field graph where the gap bound needs
             one.
-        SearchError: If the budget, a learning rate or the optimiser cannot be used, or the loader
-            is empty.
+        SearchError: If an argument cannot be used, the loader is empty, or there is no field graph
+            where the field target needs one.
         RunError: If the loss stops being finite, or there is no such device.
 
     Warns:
         SearchWarning: If no rate moved, the field is far below ``needed_px``, or rates gathered on
             a limit.
     """
-    _check(model, budget, learning_rate, rate_learning_rate, optimizer)
-    target = FieldTarget(needed_px, field_target) if needed_px and field_target else None
+    _check(
+        model,
+        budget=budget,
+        learning_rate=learning_rate,
+        optimizer=optimizer,
+        rate_optimizer=rate_optimizer,
+        rate_learning_rate=rate_learning_rate,
+        gap=gap,
+        needed_px=needed_px,
+        field_target=field_target,
+        patience=patience,
+    )
+    weights = optimizer or weight_optimizer(
+        model,
+        weight_parameters(model),
+        learning_rate=learning_rate,
+        momentum=0.9,
+        weight_decay=1e-4,
+    )
     result = search(
         model,
         _cycled(train_loader),
         fabric=fabric or open_fabric(device, precision),
-        weight_optimizer=optimizer
-        or weight_optimizer(
-            model,
-            weight_parameters(model),
-            learning_rate=learning_rate,
-            momentum=0.9,
-            weight_decay=1e-4,
-        ),
-        rate_optimizer=build_rate_optimizer(
-            model, name=rate_optimizer, learning_rate=rate_learning_rate, steps=budget
-        ),
+        weight_optimizer=weights,
         loss=loss or build_loss("cross_entropy"),
         schedule=PolySchedule(budget, warmup_steps=round(WARMUP_SHARE * budget)),
+        rate_optimizer=rate_optimizer,
+        rate_learning_rate=rate_learning_rate,
         smoothing=smoothing,
         gap=gap,
-        field_target=target,
-        seed=seed,
-        patience=budget // 10 if patience is None else patience,
         needed_px=needed_px,
+        field_target=field_target,
+        patience=budget // 10 if patience is None else patience,
+        seed=seed,
         checkpoint=checkpoint,
         watch=watch,
     )
@@ -134,22 +143,42 @@ def search_rates(
     return result.plan
 
 
-def _check(
-    model: nn.Module,
-    budget: int,
-    learning_rate: float,
-    rate_learning_rate: float | None,
-    optimizer: Optimizer | None,
-) -> None:
-    faults = []
-    if not isinstance(budget, int) or isinstance(budget, bool) or budget < 1:
-        faults.append(f"budget = {budget!r} is not a number of steps; give a whole one above 0")
-    for name, value in (
-        ("learning_rate", learning_rate),
-        ("rate_learning_rate", rate_learning_rate),
-    ):
-        if value is not None and not 0 < value < float("inf"):
-            faults.append(f"{name} = {value} is not above 0; give a positive number")
+def _check(model: nn.Module, *, optimizer: Optimizer | None, **given: Any) -> None:
+    """Refuse what cannot be searched with, all faults at once."""
+    faults = [
+        f"{name} = {given[name]!r} is not {rule}"
+        for name, allowed, rule in (
+            (
+                "budget",
+                _is_count(given["budget"], 1),
+                "a number of steps; give a whole one above 0",
+            ),
+            (
+                "patience",
+                given["patience"] is None or _is_count(given["patience"], 0),
+                "a number of steps; give a whole one, or 0 to use the whole budget",
+            ),
+            (
+                "needed_px",
+                given["needed_px"] is None or _is_count(given["needed_px"], 1),
+                "a field in whole pixels; give one above 0, or None if it is unknown",
+            ),
+            ("learning_rate", 0 < given["learning_rate"] < math.inf, "a positive number; give one"),
+            (
+                "rate_learning_rate",
+                given["rate_learning_rate"] is None or 0 < given["rate_learning_rate"] < math.inf,
+                "a positive number; give one, or None to let it follow from the limits",
+            ),
+            (
+                "field_target",
+                0 <= given["field_target"] < math.inf,
+                "a weight; give a positive number, or 0 for no pull",
+            ),
+            ("gap", given["gap"] in get_args(Policy), "enforce, report or ignore; give one"),
+            ("rate_optimizer", given["rate_optimizer"] in ("adam", "sgd"), "adam or sgd; give one"),
+        )
+        if not allowed
+    ]
     rates = {id(rate) for rate in rate_parameters(model)}
     if optimizer is not None and any(
         id(parameter) in rates for group in optimizer.param_groups for parameter in group["params"]
@@ -160,6 +189,10 @@ def _check(
         )
     if faults:
         raise SearchError.from_faults("search_rates", faults)
+
+
+def _is_count(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _cycled(loader: Iterable[tuple[Tensor, Tensor]]) -> Batches:

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from dilsearch.geometry import FieldGraph
 from dilsearch.plan import DilationPlan
 from dilsearch.search.field_target import FieldTarget
+from dilsearch.search.rate_optimizer import build_rate_optimizer
 from dilsearch.search.settling import SETTLED_PX, findings, settled
 from dilsearch.search.smoothing import SmoothedRates, Smoothing
 from dilsearch.surgery import clamp_rates, field_graph, read_plan
@@ -44,15 +45,16 @@ def search(
     *,
     fabric: Fabric,
     weight_optimizer: Optimizer,
-    rate_optimizer: Optimizer,
     loss: Loss,
     schedule: PolySchedule,
+    rate_optimizer: Literal["adam", "sgd"] = "adam",
+    rate_learning_rate: float | None = None,
     smoothing: Smoothing | None = None,
     gap: Literal["enforce", "report", "ignore"] = "enforce",
-    field_target: FieldTarget | None = None,
-    seed: int = 0,
-    patience: int = 0,
     needed_px: int | None = None,
+    field_target: float = 0.0,
+    patience: int = 0,
+    seed: int = 0,
     checkpoint: Checkpoint | None = None,
     watch: Callable[[Row], None] | None = None,
 ) -> SearchResult:
@@ -69,17 +71,19 @@ def search(
         batches: See :func:`dilsearch.training.fit`.
         fabric: Device and precision.
         weight_optimizer: Over the weights; its learning rate is the one the history shows.
-        rate_optimizer: Over ``rate_parameters(model)``, without weight decay.
         loss: Logits and labels to a scalar.
         schedule: Length, and the factor on both learning rates.
+        rate_optimizer: Optimiser of the rates.
+        rate_learning_rate: Its learning rate; None lets it follow from limits and length.
         smoothing: How widely rates are drawn; None for the default width.
         gap: The gap policy.
-        field_target: A pull towards a field, beside the loss; it acts on the present rates, not on
-            those drawn, and the history's loss does not hold it.
-        seed: Seed of the draws.
+        needed_px: Field that the task asks for, in pixels; None where it is unknown. A search that
+            ends far below says so.
+        field_target: Weight of a pull towards that field, beside the loss; 0 for none. It acts on
+            the present rates, not on those drawn, and the history's loss does not hold it.
         patience: Steps over which no rate may move for the search to end early, counted in the
             second half and once nothing is drawn any more; 0 never ends it early.
-        needed_px: Field that the task asks for, in pixels; a search that ends far below says so.
+        seed: Seed of the draws.
         checkpoint: Where to keep the state; an existing one is continued.
         watch: Called with every row of the history.
 
@@ -87,33 +91,46 @@ def search(
         Plan, history and findings. A row has step, samples, loss, learning rate, ``field_px``
         (rates rounded up, as bilinear sampling touches the outer pixel) and a column
         ``SITE[BRANCH]`` for each rate.
+
+    Raises:
+        SurgeryError: If the model has no relaxed site, or no field graph for the gap bound.
+        SearchError: If it has no field graph for the field target.
+        RunError: If the loss stops being finite, the data ends, or the checkpoint is unfit.
     """
     enforced: Literal["enforce", "ignore"] = "enforce" if gap == "enforce" else "ignore"
     clamp_rates(model, gap=enforced)  # what cannot be held is told before anything is trained
-    if field_target is not None:
-        field_target.check(model)
+    target = FieldTarget(needed_px, field_target) if needed_px and field_target else None
+    if target is not None:
+        target.check(model)
+    rates = build_rate_optimizer(
+        model, name=rate_optimizer, learning_rate=rate_learning_rate, steps=schedule.steps
+    )
     hooks = _SearchHooks(
         model,
         smoothing or Smoothing(),
         steps=schedule.steps,
         seed=seed,
         gap=enforced,
-        field_target=field_target,
+        field_target=target,
         patience=patience,
-        rate_optimizer=rate_optimizer,
+        rate_optimizer=rates,
     )
     first: Row = {"step": 0, "samples": 0, **search_columns(model)}
-    history = fit(
-        model,
-        batches,
-        fabric=fabric,
-        optimizers=(weight_optimizer, rate_optimizer),
-        loss=loss,
-        schedule=schedule,
-        hooks=hooks,
-        checkpoint=checkpoint,
-        watch=watch,
-    )
+    try:
+        history = fit(
+            model,
+            batches,
+            fabric=fabric,
+            optimizers=(weight_optimizer, rates),
+            loss=loss,
+            schedule=schedule,
+            hooks=hooks,
+            checkpoint=checkpoint,
+            watch=watch,
+        )
+    except BaseException:
+        hooks.abandon()  # whatever broke a step off, nobody is left with rates that were drawn
+        raise
     limits = {
         site: (granularity.lower, granularity.upper)
         for site, granularity in site_granularities(model).items()
@@ -168,7 +185,7 @@ class _SearchHooks(Hooks):
         self._rates = SmoothedRates(model, smoothing, steps=steps, seed=seed, gap=gap)
         self._field_target = field_target
         self._patience = patience
-        self._rate_groups = rate_optimizer.param_groups
+        self._rate_optimizer = rate_optimizer  # a checkpoint gives it other groups
         self._settles_after = max(smoothing.ends, 0.5) * steps
 
     def begin(self) -> None:
@@ -182,13 +199,16 @@ class _SearchHooks(Hooks):
         if self._field_target is not None:
             self._field_target.add_gradient(self._model)
 
+    def abandon(self) -> None:
+        self._rates.restore()
+
     def after_step(self) -> Mapping[str, float]:
         clamp_rates(self._model, gap=self._gap)
         return search_columns(self._model)
 
     def is_finished(self, history: Sequence[Row]) -> bool:
         # Rates that could not have moved far have not settled, they are slow.
-        reach_px = self._patience * min(group["lr"] for group in self._rate_groups)
+        reach_px = self._patience * min(group["lr"] for group in self._rate_optimizer.param_groups)
         if reach_px < 10 * SETTLED_PX:
             return False
         still = [row for row in history[-self._patience - 1 :] if row["step"] > self._settles_after]

@@ -45,14 +45,12 @@ def build_rate_optimizer(
             limits and the number of steps, which is meant for Adam.
         steps: Length of the search.
     """
-    groups = [
-        {
-            "params": [layer.rate],
-            "lr": learning_rate
-            or default_rate_learning_rate(layer.granularity.lower, layer.granularity.upper, steps),
-        }
-        for layer in relaxed_sites(model).values()
-    ]
+    groups = []
+    for layer in relaxed_sites(model).values():
+        own = default_rate_learning_rate(layer.granularity.lower, layer.granularity.upper, steps)
+        groups.append(
+            {"params": [layer.rate], "lr": own if learning_rate is None else learning_rate}
+        )
     if name == "sgd":
         return torch.optim.SGD(groups, momentum=0.9)
     return torch.optim.Adam(groups)

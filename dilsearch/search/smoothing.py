@@ -103,12 +103,15 @@ class SmoothedRates:
         # on the CPU whatever the device, so that all devices draw the same
         generator = torch.Generator().manual_seed(derived_seed("smoothing", self._seed, step))
         for layer in self._layers:
+            if not layer.rate.requires_grad:
+                continue
             limits = layer.granularity
             width = self._smoothing.width_at(
                 step, self._steps, lower=limits.lower, upper=limits.upper
             )
             normal = torch.randn(layer.rate.shape, generator=generator)
-            layer.rate.mul_(torch.exp(width * normal).to(layer.rate.device))
+            drawn = layer.rate * torch.exp(width * normal).to(layer.rate.device)
+            layer.rate.copy_(drawn.clamp(limits.lower, limits.upper))
         try:
             clamp_rates(self._model, gap=self._gap)
         except PlanError:
@@ -117,6 +120,8 @@ class SmoothedRates:
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Move every rate back; its gradient stays that of the draw."""
-        for layer, centre in zip(self._layers, self._centres, strict=True):
-            layer.rate.copy_(centre)
+        """Move every rate back, if it was drawn; its gradient stays that of the draw."""
+        if self._centres:
+            for layer, centre in zip(self._layers, self._centres, strict=True):
+                layer.rate.copy_(centre)
+        self._centres = []

@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from dilsearch.errors import SpaceError
 from dilsearch.sites import Granularity, PerBranch, PerSite
 
 BROKEN_RULE: Final = "broken_rule"
@@ -141,7 +142,8 @@ class SitesSection(Section):
     initial: PositiveFloat | Literal["uniform", "bound"] | Schedule = Field(
         default=1.0,
         description="rate the search starts from: a number, uniform (drawn between the limits), "
-        "bound (the largest allowed), published:NAME, or a list with an entry for each site",
+        "bound (the upper limit, or the gap bound where it is enforced), published:NAME, or a "
+        "list with an entry for each site",
         json_schema_extra={
             "expects": 'a number above 0, "uniform", "bound", "published:NAME", '
             "or a list with an entry for each site"
@@ -177,13 +179,22 @@ class SitesSection(Section):
 
         Args:
             upper: The upper limit, where the section leaves it open.
+
+        Raises:
+            SpaceError: If that lies below the lower limit or the starting rate.
         """
-        upper = max(self.upper or upper, self.lower)
         # Starting rates that are no number are set once the model is relaxed.
         initial = self.initial if isinstance(self.initial, float) else float(self.lower)
+        if self.upper is None and upper < max(self.lower, initial):
+            raise SpaceError(
+                f"upper is left open and would be {upper}, the rate at which a site spans the "
+                f"needed field by itself, below {max(self.lower, initial):g} where rates begin; "
+                "give upper"
+            )
+        upper = self.upper or upper
         if self.granularity == "site":
-            return PerSite(self.lower, upper, min(initial, upper))
-        return PerBranch(self.lower, upper, self.branches or 2, min(initial, upper))
+            return PerSite(self.lower, upper, initial)
+        return PerBranch(self.lower, upper, self.branches or 2, initial)
 
 
 class GapSection(Section):
@@ -486,7 +497,8 @@ class FieldSection(Section):
 
     needed_px: Count | None = Field(
         default=None,
-        description="field that the report compares with; 2N-1 for images of N pixels if absent",
+        description="field that the task needs: the search is pulled towards it, open limits and "
+        "steps follow from it, and the report compares with it; 2N-1 for images of N px if absent",
     )
 
 

@@ -16,10 +16,11 @@ SEARCH_ROBUSTNESS: Final = Study(
     parts=(
         Part(
             name="toy-96",
-            title="Thin bars at 96 px, the whole run: the control has every rate 1",
+            title="Thin bars at 96 px, from rates 1, with no setting changed",
             space="toy",
             variants=(DEFAULT,),
             seeds=tuple(range(10)),
+            stages=("search", "convert", "retrain", "evaluate"),
         ),
         Part(
             name="toy-256",
@@ -31,8 +32,19 @@ SEARCH_ROBUSTNESS: Final = Study(
             stages=("search", "convert", "retrain", "evaluate"),
         ),
         Part(
+            name="sizes",
+            title="Thin bars at other sizes, from rates 1, with no other setting changed",
+            space="toy",
+            variants=tuple(
+                Variant(f"{size}-px", f"{2 * size - 1} px needed", (f"data.size_px={size}",))
+                for size in (64, 128, 192)
+            ),
+            seeds=(0,),
+            stages=("search", "convert", "retrain", "evaluate"),
+        ),
+        Part(
             name="hand-256",
-            title="Thin bars at 256 px, schedules made by hand on the budget of retraining",
+            title="Thin bars at 256 px (511 px needed): schedules made by hand, on the same budget",
             space="toy",
             variants=(
                 Variant("wide", f"rates {WIDE}, a field of 647 px", (f"control.rate={WIDE}",)),

@@ -59,6 +59,11 @@ def fit(
     """
     original = [[float(group["lr"]) for group in opt.param_groups] for opt in optimizers]
     history = checkpoint.restore(model, optimizers) if checkpoint else []
+    if checkpoint is not None and len(history) > schedule.steps:
+        raise RunError(
+            f"checkpoint {checkpoint.path} is {len(history)} steps into a training that is to have "
+            f"{schedule.steps}; delete it, or train for longer"
+        )
     hooks = hooks or Hooks()
     hooks.begin()
     model.train()
@@ -81,6 +86,7 @@ def fit(
             logits = wrapped(images)
             value = loss(logits, labels)
             fabric.backward(value)
+            reported = _finite(value, step)  # before the weights are moved by what is no number
             hooks.before_update()
             for optimizer in stepped:
                 optimizer.step()
@@ -89,7 +95,7 @@ def fit(
             row: Row = {
                 "step": step + 1,
                 "samples": samples,
-                "loss": _finite(value, step),
+                "loss": reported,
                 "learning_rate": original[0][0] * factor,
             }
             row.update(hooks.after_step())
@@ -134,8 +140,8 @@ def _finite(loss: Tensor, step: int) -> float:
     value = float(loss.detach())
     if not math.isfinite(value):
         raise RunError(
-            f"the loss became {value} at step {step + 1}; lower train.learning_rate or lengthen "
-            "train.warmup_steps"
+            f"the loss became {value} at step {step + 1}; lower the learning rate of the weights, "
+            "or lengthen its warm-up"
         )
     return value
 
@@ -156,7 +162,7 @@ def _batch_mean_iou(logits: Tensor, labels: Tensor) -> float:
     """Mean IoU of one training batch: a running sign of life, not a result."""
     classes = logits.shape[1]
     valid = (labels >= 0) & (labels < classes)
-    truth, predicted = labels[valid], logits.argmax(1)[valid]
+    truth, predicted = labels[valid].long(), logits.argmax(1)[valid]
     counts = torch.bincount(truth * classes + predicted, minlength=classes**2)
     confusion = counts.reshape(classes, classes).double()
     hit = confusion.diagonal()

@@ -109,6 +109,26 @@ class TestUpperLimits:
     def test_a_glob_without_sites_is_told_as_ever(self) -> None:
         with pytest.raises(SpaceError, match=re.escape("[sites]: cannot relax the model: 'no.*'")):
             build_relaxed(toy("sites.1.select=no.*"), 0)
+        with pytest.raises(SpaceError, match=re.escape("[sites]: cannot relax the model: 'no.*'")):
+            build_relaxed(toy("sites.1.select=no.*", "sites.1.initial=500.5"), 0)
+
+    @pytest.mark.parametrize(
+        ("overrides", "begin"),
+        [(["sites.1.initial=25"], 25), (["sites.1.lower=30", "sites.1.initial=uniform"], 30)],
+    )
+    def test_one_left_open_below_the_start_is_refused(
+        self, overrides: list[str], begin: int
+    ) -> None:
+        text = (
+            "space 'toy': [sites]: upper is left open and would be 24, the rate at which a site "
+            f"spans the needed field by itself, below {begin} where rates begin; give upper"
+        )
+        with pytest.raises(SpaceError, match=f"^{re.escape(text)}$"):
+            build_relaxed(toy(*overrides), 0)
+        # negative control: one that is given, or the start on the limit, is fine
+        free = "gap.policy=ignore"
+        assert limits(build_relaxed(toy(*overrides, "sites.1.upper=40", free), 0)) != {(1, 24)}
+        assert set(rates(build_relaxed(toy("sites.1.initial=24", free), 0))) == {24.0}
 
 
 class TestStartingRates:

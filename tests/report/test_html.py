@@ -165,6 +165,35 @@ def test_names_are_escaped(make_run: RunFactory) -> None:
     assert page.text.count(evil) > 2
 
 
+def test_findings_of_the_search_are_told_and_escaped(make_run: RunFactory) -> None:
+    findings = [
+        "no rate moved; search <script>longer</script>",
+        "the field is 7 px & 40 are needed",
+    ]
+    folder = make_run(summary={"search": {"findings": findings}})
+    written = render(read_run(folder), {})
+    page = _Page(written)
+    for finding in findings:
+        assert f"About the search: {finding}." in page.text
+    assert "script" not in page.tags
+    assert "&lt;script&gt;longer" in written
+    assert "7 px &amp; 40" in written
+    # negative controls: none to tell, and a run from before there were any
+    for name, more in (("none", {"search": {"findings": []}}), ("old", None)):
+        quiet = _Page(render(read_run(make_run(name=name, summary=more)), {}))
+        assert "About the search" not in quiet.text
+
+
+def test_the_page_says_what_the_control_is(make_run: RunFactory) -> None:
+    folder = make_run()
+    told = "control is the same network with {}, trained on the same budget"
+    assert told.format("every rate 1") in _Page(render(read_run(folder), {})).text
+    (folder / "space.toml").write_text('[control]\nrate = "published:<b>x"\n')
+    page = _Page(render(read_run(folder), {}))
+    assert told.format("the <b>x rates") in page.text
+    assert told.format("every rate 1") not in page.text
+
+
 def test_a_folder_without_a_run_gets_no_report(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no run"):
         write_report(tmp_path)

@@ -144,6 +144,23 @@ def test_rate_one_field_is_the_controls_or_the_first_of_the_search(make_run: Run
 
 
 @pytest.mark.parametrize(
+    ("control", "text"),
+    [
+        ("", "every rate 1"),
+        ("rate = 1", "every rate 1"),
+        ("rate = 3", "every rate 3"),
+        ("rate = [1, 2]", "rates 1 | 2"),
+        ("rate = [1, [1, 3], [3, 9]]", "rates 1 | 1, 3 | 3, 9"),
+        ('rate = "published:exp48"', "the exp48 rates"),
+    ],
+)
+def test_the_rates_of_the_control_in_words(make_run: RunFactory, control: str, text: str) -> None:
+    folder = make_run(stages=())
+    (folder / "space.toml").write_text(f"[control]\n{control}\n")
+    assert tables.control_text(tables.read_run(folder)) == text
+
+
+@pytest.mark.parametrize(
     ("stages", "missing"),
     [
         ((), ["the search", "the integer plan", "retraining", "training the control"]),

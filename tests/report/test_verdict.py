@@ -56,6 +56,8 @@ def test_scores_that_look_equal_get_another_digit(make_run: RunFactory) -> None:
 
 def test_a_control_at_another_rate_is_named(make_run: RunFactory) -> None:
     folder = make_run(summary=_scored(0.97, 0.41))
+    (folder / "space.toml").write_text("[control]\nrate = [1, [1, 3]]\n")
+    assert "with rates 1 | 1, 3" in verdict(read_run(folder))
     (folder / "space.toml").write_text("[control]\nrate = 2\n")
     assert "0.41 with every rate 2" in verdict(read_run(folder))
 

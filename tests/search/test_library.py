@@ -1,5 +1,6 @@
 """The search as a library: any small model, any loader, any loss, and what is refused."""
 
+import inspect
 import re
 import warnings
 from collections.abc import Iterator
@@ -17,12 +18,12 @@ from dilsearch.search import (
     FieldTarget,
     SearchWarning,
     Smoothing,
-    build_rate_optimizer,
     search,
     search_rates,
 )
 from dilsearch.search.library import WARMUP_SHARE
 from dilsearch.sites import PerSite
+from dilsearch.space import SearchSection
 from dilsearch.surgery import field_graph, rate_parameters, read_plan, relax
 from dilsearch.surgery.rates import weight_parameters
 from dilsearch.training import Checkpoint, PolySchedule, build_loss, open_fabric, weight_optimizer
@@ -97,7 +98,6 @@ class TestSearching:
                     momentum=0.9,
                     weight_decay=1e-4,
                 ),
-                rate_optimizer=build_rate_optimizer(other, steps=BUDGET),
                 loss=build_loss("cross_entropy"),
                 schedule=PolySchedule(BUDGET, warmup_steps=round(WARMUP_SHARE * BUDGET)),
                 seed=seed,
@@ -200,6 +200,11 @@ class TestSearching:
         assert dilsearch.FieldTarget is FieldTarget
 
 
+def never() -> Iterator[tuple[Tensor, Tensor]]:
+    raise LookupError("data was asked for")
+    yield
+
+
 def refuse(text: str, model: nn.Module, loader: object = None, **more: object) -> None:
     settings = {"budget": 2, "device": "cpu", **more}
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -217,7 +222,47 @@ class TestRefusing:
     @pytest.mark.parametrize("name", ["learning_rate", "rate_learning_rate"])
     @pytest.mark.parametrize("value", [0, -0.1, float("nan"), float("inf")])
     def test_learning_rates_that_are_not_positive(self, name: str, value: float) -> None:
-        refuse(f"{name} = {value} is not above 0; give a positive number", chain(), **{name: value})
+        text = f"{name} = {value} is not a positive number; give one"
+        refuse(text, chain(), **{name: value})
+
+    @pytest.mark.parametrize(
+        ("name", "value", "text"),
+        [
+            ("rate_learning_rate", 0, "give one, or None to let it follow from the limits"),
+            ("patience", -1, "a number of steps; give a whole one, or 0 to use the whole budget"),
+            ("patience", 2.5, "a number of steps; give a whole one, or 0 to use the whole budget"),
+            ("patience", True, "a number of steps; give a whole one, or 0 to use the whole budget"),
+            ("needed_px", 0, "a field in whole pixels; give one above 0, or None if it is unknown"),
+            ("needed_px", -5, "a field in whole pixels; give one above 0"),
+            ("needed_px", 9.5, "a field in whole pixels; give one above 0"),
+            ("field_target", -1.0, "a weight; give a positive number, or 0 for no pull"),
+            ("field_target", float("nan"), "a weight; give a positive number, or 0"),
+            ("field_target", float("inf"), "a weight; give a positive number, or 0"),
+            ("gap", "maybe", "enforce, report or ignore; give one"),
+            ("rate_optimizer", "lion", "adam or sgd; give one"),
+        ],
+    )
+    def test_every_other_setting(self, name: str, value: object, text: str) -> None:
+        with pytest.raises(SearchError) as caught:
+            search_rates(chain(), never(), budget=20, device="cpu", **{name: value})  # type: ignore[arg-type]
+        said = str(caught.value)
+        assert said.startswith(f"search_rates: {name} = {value!r} is not ")  # and nothing else
+        assert text in said
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"rate_learning_rate": 1e-9},
+            {"patience": 0},
+            {"patience": None},
+            {"needed_px": 1, "field_target": 0},
+            {"gap": "ignore"},
+            {"gap": "report", "rate_optimizer": "sgd"},
+        ],
+    )
+    def test_what_is_allowed_at_the_edge(self, settings: dict[str, object]) -> None:  # the control
+        with pytest.raises(LookupError, match="data was asked for"):
+            search_rates(chain(), never(), budget=1, device="cpu", **settings)  # type: ignore[arg-type]
 
     def test_an_optimizer_that_holds_the_rates(self) -> None:
         model = chain()
@@ -233,11 +278,21 @@ class TestRefusing:
                 model,
                 batches(2),
                 budget=0,
+                patience=-1,
+                needed_px=0,
                 learning_rate=-1,
                 rate_learning_rate=0,
+                field_target=-2,
+                gap="no",  # type: ignore[arg-type]
+                rate_optimizer="no",  # type: ignore[arg-type]
                 optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
             )
-        assert "search_rates, 4 faults:" in str(caught.value)
+        heading, *faults = str(caught.value).splitlines()
+        assert heading == "search_rates, 9 faults:"
+        assert [fault.split()[1] for fault in faults] == [
+            *("budget", "patience", "needed_px", "learning_rate", "rate_learning_rate"),
+            *("field_target", "gap", "rate_optimizer", "the"),
+        ]
 
     def test_a_model_without_sites(self) -> None:
         refuse("Sequential has no relaxed site; call relax on it first", nn.Sequential())
@@ -272,9 +327,10 @@ class TestRefusing:
         # negative control: a generator that lasts is good enough
         search_rates(chain(), (batch(step) for step in range(2)), budget=2, device="cpu")
 
-    def test_a_target_that_is_none(self) -> None:
-        refuse("needed_px = -5; give a number above 0", chain(), needed_px=-5)
-        refuse("weight = -1.0; give a number above 0", chain(), needed_px=5, field_target=-1.0)
+    def test_a_budget_that_is_none_is_the_only_fault_told(self) -> None:
+        for budget in (-1, 2.0, None):
+            with pytest.raises(SearchError, match=r"^search_rates: budget = "):
+                search_rates(chain(), never(), budget=budget, device="cpu")  # type: ignore[arg-type]
 
 
 class TestWarning:
@@ -292,7 +348,7 @@ class TestWarning:
         said = [str(warning.message).split(";")[0] for warning in caught]
         assert said == [
             "no rate moved by more than 0.05 in 2 steps",
-            "the field is 7 px, and 500 px are needed for every pixel to see every other",
+            "the field is 7 px and 500 px are needed",
         ]
         assert {warning.filename for warning in caught} == {__file__}  # points at the caller
 
@@ -309,3 +365,9 @@ class TestWarning:
                 needed_px=5,
                 device="cpu",
             )
+
+
+def test_the_pull_has_one_default_wherever_it_is_set() -> None:
+    parameters = inspect.signature(search_rates).parameters
+    spaces = SearchSection(steps=1).field_target
+    assert parameters["field_target"].default == FieldTarget(9).weight == spaces == 2.0

@@ -2,17 +2,18 @@
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from search_task import chain, distant_patches, relaxed, run, shifted_copies
-from torch import nn
+from search_task import chain, distant_patches, frozen, relaxed, run, shifted_copies
+from torch import Tensor, nn
 
 from dilsearch.errors import SearchError, SurgeryError
-from dilsearch.search import FieldTarget, SearchResult, Smoothing, search_columns
+from dilsearch.search import SearchResult, Smoothing, search_columns
 from dilsearch.surgery import read_plan
-from dilsearch.training import Checkpoint
+from dilsearch.training import Checkpoint, build_loss
 
 STEPS = 12
 SETTLING = 30
@@ -26,8 +27,8 @@ def test_gradient_descent_finds_the_rate_the_task_needs() -> None:
     assert result.plan["0"] == (rate,)
     assert result.history[-1]["0[0]"] == rate
     # negative control: rates that cannot move leave the task unlearned
-    frozen = run(relaxed(6), shifted_copies(150), 150, rate_learning_rate=1e-12)
-    assert result.history[-1]["loss"] < frozen.history[-1]["loss"] - 0.05
+    still = run(relaxed(6), shifted_copies(150), 150, rate_learning_rate=1e-12)
+    assert result.history[-1]["loss"] < still.history[-1]["loss"] - 0.05
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -52,7 +53,9 @@ def test_the_history_begins_before_the_first_step() -> None:
     result = run(chain(), shifted_copies(3), 3, gap="enforce")
     assert [row["step"] for row in result.history] == [0, 1, 2, 3]
     assert set(result.history[0]) == {"step", "samples", "field_px", "0[0]", "3[0]", "6[0]"}
-    assert set(result.history[1]) - set(result.history[0]) == {"loss", "learning_rate"}
+    assert [*result.history[1]] == [
+        *("step", "samples", "loss", "learning_rate", "field_px", "0[0]", "3[0]", "6[0]")
+    ]
     assert result.history[0]["field_px"] == 7
     assert tuple(result.history[-1][f"{site}[0]"] for site in (0, 3, 6)) == tuple(
         rate for rates in result.plan.values() for rate in rates
@@ -99,57 +102,153 @@ def test_the_bound_needs_the_graph_and_says_so_before_training() -> None:
 
 
 def test_a_field_target_pulls_the_field_up() -> None:
-    def field_px(target: FieldTarget | None) -> float:
+    def field_px(needed_px: int | None, field_target: float) -> float:
         # weights that do not learn leave the target alone with the rates
         return run(
             chain(),
-            shifted_copies(30),
-            30,
+            shifted_copies(15),
+            15,
             gap="enforce",
             smoothing=Smoothing(0),
             weight_learning_rate=1e-12,
-            field_target=target,
+            needed_px=needed_px,
+            field_target=field_target,
         ).history[-1]["field_px"]
 
-    assert field_px(FieldTarget(17, weight=100.0)) >= 17
-    assert field_px(None) < 17
+    assert field_px(17, 100.0) >= 17
+    # negative controls: a field without a weight pulls nothing, nor does a weight without a field
+    assert field_px(17, 0.0) == field_px(None, 100.0) < 17
 
 
 def test_a_field_target_without_a_graph_is_refused() -> None:
     text = "a field target needs the model's field graph; give relax an example"
     with pytest.raises(SearchError, match=text):
-        run(relaxed(6), untouched, 2, field_target=FieldTarget(9))
-    with pytest.raises(AssertionError, match="data was asked for"):  # the control: past the check
-        run(relaxed(6, traced=True), untouched, 2, field_target=FieldTarget(9))
+        run(relaxed(6), untouched, 2, needed_px=9, field_target=2.0)
+    for model, weight in ((relaxed(6, traced=True), 2.0), (relaxed(6), 0.0)):
+        with pytest.raises(AssertionError, match="data was asked for"):  # control: past the check
+            run(model, untouched, 2, needed_px=9, field_target=weight)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_the_rates_have_the_optimiser_and_the_learning_rate_asked_for(name: str) -> None:
+    def moved_px(learning_rate: float) -> float:
+        # one step at the full learning rate; the rate is far from both of its limits
+        result = run(
+            relaxed(16, initial=5.5),
+            shifted_copies(1),
+            1,
+            smoothing=Smoothing(0),
+            rate_optimizer=name,
+            rate_learning_rate=learning_rate,
+        )
+        first, last = (row["0[0]"] for row in result.history)
+        return abs(last - first)
+
+    assert moved_px(0.5) == pytest.approx(2 * moved_px(0.25), rel=1e-3)
+    # Adam's first step is its learning rate, whatever the slope; that of SGD is not
+    assert (moved_px(0.25) == pytest.approx(0.25, rel=1e-3)) is (name == "adam")
+
+
+def breaking(model: nn.Module, at_step: int, seen: list[float]) -> Callable[..., Tensor]:
+    """A loss that notes the rate it is called at, and raises in one step."""
+    plain = build_loss("cross_entropy")
+
+    def loss(logits: object, labels: object) -> Tensor:
+        seen.append(*read_plan(model)["0"])
+        if len(seen) == at_step:
+            raise ArithmeticError("the loss cannot be told")
+        return plain(logits, labels)  # type: ignore[arg-type]
+
+    return loss
+
+
+@pytest.mark.parametrize("at_step", [1, 4])
+def test_a_step_that_breaks_off_leaves_the_present_rates(at_step: int) -> None:
+    model, seen = relaxed(16, initial=4.0), list[float]()
+    rows: list[dict[str, float]] = []
+    with pytest.raises(ArithmeticError, match="the loss cannot be told"):
+        run(
+            model,
+            shifted_copies(8),
+            8,
+            smoothing=Smoothing(1.0, share=1.0),
+            loss=breaking(model, at_step, seen),
+            watch=rows.append,
+        )
+    present = rows[-1]["0[0]"] if rows else 4.0
+    assert len(rows) == at_step - 1
+    assert read_plan(model)["0"] == (present,)
+    # negative control: the forward pass that broke off ran at another rate
+    assert abs(seen[-1] - present) > 0.1
+
+
+def test_frozen_rates_are_neither_moved_nor_drawn() -> None:
+    seen: list[float] = []
+    model = frozen(relaxed(16, initial=4.0))
+    run(
+        model,
+        shifted_copies(3),
+        3,
+        smoothing=Smoothing(1.0),
+        rate_learning_rate=1.0,
+        loss=breaking(model, 99, seen),
+    )
+    assert seen == [4.0] * 3
+    assert read_plan(model)["0"] == (4.0,)
+    # negative control: those that are not frozen are both
+    seen.clear()
+    model = relaxed(16, initial=4.0)
+    run(model, shifted_copies(3), 3, smoothing=Smoothing(1.0), loss=breaking(model, 99, seen))
+    assert 4.0 not in seen
+    assert read_plan(model)["0"] != (4.0,)
 
 
 def test_findings_come_with_the_result() -> None:
     short = run(chain(), shifted_copies(2), 2, rate_learning_rate=1e-12, needed_px=40)
     assert [finding.split(";")[0] for finding in short.findings] == [
         "no rate moved by more than 0.05 in 2 steps",
-        "the field is 7 px, and 40 px are needed for every pixel to see every other",
+        "the field is 7 px and 40 px are needed",
     ]
     # negative control: where no field is asked for, none can be short
     assert len(run(chain(), shifted_copies(2), 2, rate_learning_rate=1e-12).findings) == 1
 
 
-def test_a_settled_search_ends_early_and_not_while_rates_are_drawn() -> None:
-    def steps_done(smoothing: Smoothing, patience: int) -> tuple[int, bool]:
-        result = run(
-            relaxed(6),
-            shifted_copies(30),
-            30,
-            smoothing=smoothing,
-            rate_learning_rate=1e-12,
-            patience=patience,
-        )
-        return len(result.history) - 1, result.settled
+def steps_done(model: nn.Module, **more: object) -> tuple[int, bool]:
+    settings = {"smoothing": Smoothing(0), "rate_learning_rate": 4.0, "patience": 5, **more}
+    result = run(model, shifted_copies(SETTLING), SETTLING, **settings)
+    return len(result.history) - 1, result.settled
 
-    assert steps_done(Smoothing(0), 5) == (6, True)
-    done, settled = steps_done(Smoothing(1.0, share=0.5), 5)
-    assert settled
-    assert done == 15 + 6
-    assert steps_done(Smoothing(0), 0) == (30, False)  # negative control: without patience
+
+def test_a_search_settles_after_half_its_steps_at_the_earliest() -> None:
+    # rows 16 to 21: five steps without movement, all behind the middle of the 30
+    assert steps_done(frozen(relaxed(6))) == (21, True)
+    assert steps_done(frozen(relaxed(6)), patience=1) == (17, True)
+    # negative controls: without patience, and with rates that move, it does not
+    assert steps_done(frozen(relaxed(6)), patience=0) == (SETTLING, False)
+    assert steps_done(relaxed(6), rate_learning_rate=1.0) == (SETTLING, False)
+
+
+@pytest.mark.parametrize(("share", "done"), [(0.2, 21), (0.5, 21), (0.6, 24), (0.7, 27)])
+def test_a_search_does_not_settle_while_rates_are_drawn(share: float, done: int) -> None:
+    smoothing = Smoothing(1.0, share=share)
+    assert steps_done(frozen(relaxed(6)), smoothing=smoothing) == (done, True)
+    # negative control: a width of nothing draws nothing, and its share does not count
+    smoothing = Smoothing(0, share=share)
+    assert steps_done(frozen(relaxed(6)), smoothing=smoothing) == (21, True)
+
+
+@pytest.mark.parametrize(
+    ("learning_rate", "done", "settled"),
+    [
+        (1e-12, SETTLING, False),
+        # 5 steps at (10 / 30)^0.9 of it, as it is when step 21 has been done: 0.93 and 1.12 px
+        (0.5, SETTLING, False),
+        (0.6, 21, True),
+    ],
+)
+def test_slow_rates_are_not_settled_ones(learning_rate: float, done: int, settled: bool) -> None:
+    model = frozen(relaxed(6))
+    assert steps_done(model, rate_learning_rate=learning_rate) == (done, settled)
 
 
 def stop_at(step: int) -> object:
@@ -201,21 +300,21 @@ def test_a_settled_search_is_not_gone_on_with(tmp_path: Path) -> None:
             shifted_copies(SETTLING),
             SETTLING,
             smoothing=Smoothing(0.5, share=0.4),
-            rate_learning_rate=1e-3,
+            rate_learning_rate=1.0,
             patience=4,
             gap="enforce",
             **more,
         )
 
-    whole = chain()
+    whole = frozen(chain())
     expected = settle(whole)
     assert expected.settled
     done = len(expected.history) - 1
     assert done < SETTLING
     checkpoint = Checkpoint(tmp_path / "state.safetensors", every=0)
     with pytest.raises(KeyboardInterrupt):  # in the very step that it settled at
-        settle(chain(), checkpoint=checkpoint, watch=stop_at(done))
-    fresh = chain()
+        settle(frozen(chain()), checkpoint=checkpoint, watch=stop_at(done))
+    fresh = frozen(chain())
     seen: list[object] = []
     resumed = settle(fresh, checkpoint=checkpoint, watch=seen.append)
     assert seen == []
@@ -223,6 +322,19 @@ def test_a_settled_search_is_not_gone_on_with(tmp_path: Path) -> None:
     # negative control: one step earlier it goes on
     earlier = Checkpoint(tmp_path / "earlier.safetensors", every=0)
     with pytest.raises(KeyboardInterrupt):
-        settle(chain(), checkpoint=earlier, watch=stop_at(done - 1))
-    assert settle(chain(), checkpoint=earlier, watch=seen.append) == expected
+        settle(frozen(chain()), checkpoint=earlier, watch=stop_at(done - 1))
+    assert settle(frozen(chain()), checkpoint=earlier, watch=seen.append) == expected
     assert len(seen) == 1
+
+
+def test_a_slow_search_that_resumes_is_still_slow(tmp_path: Path) -> None:
+    # settled at the learning rate it began with, and not at what is left of it in the second half
+    slow = {"rate_learning_rate": 0.5}
+    assert steps_done(frozen(relaxed(6)), **slow) == (SETTLING, False)
+    checkpoint = Checkpoint(tmp_path / "state.safetensors", every=0)
+    with pytest.raises(KeyboardInterrupt):
+        steps_done(frozen(relaxed(6)), checkpoint=checkpoint, watch=stop_at(23), **slow)
+    assert steps_done(frozen(relaxed(6)), checkpoint=checkpoint, **slow) == (SETTLING, False)
+    # negative control: the same steps at a learning rate that is not slow have settled
+    fast = {"rate_learning_rate": 0.8}
+    assert steps_done(frozen(relaxed(6)), checkpoint=checkpoint, **fast) == (23, True)

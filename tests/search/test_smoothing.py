@@ -174,6 +174,24 @@ class TestDraws:
         rates = {drawn(relaxed(9, initial=3.0), 0, width=3.0, seed=seed)[0] for seed in range(20)}
         assert {1.0, 9.0} < rates
 
+    @pytest.mark.parametrize("seed", range(4))
+    def test_a_huge_width_stays_within_the_limits_as_well(self, seed: int) -> None:
+        model = relaxed(9, initial=3.0)
+        assert drawn(model, 0, width=200.0, seed=seed)[0] in (1.0, 9.0)
+        assert rates_of(model) == [3.0]
+        # negative control: the factor itself is no number that a rate can be multiplied with
+        assert torch.exp(torch.tensor(200.0)).isinf()
+
+    def test_frozen_rates_are_not_drawn(self) -> None:
+        model = chain(upper=16)
+        set_rates(model, 2, 3, 4)
+        rate_parameters(model)[1].requires_grad_(False)
+        first, second, third = drawn(model, 0)
+        assert second == 3
+        assert (first, third) != (2, 4)
+        rate_parameters(model)[1].requires_grad_(True)
+        assert drawn(model, 0)[1] != 3  # negative control
+
     @settings(deadline=None, max_examples=15)
     @given(st.integers(0, 10**6))
     def test_they_are_held_to_the_bound_at_the_field_drawn_upstream(self, seed: int) -> None:

@@ -3,6 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
+from dilsearch.errors import SpaceError
 from dilsearch.sites import PerBranch, PerSite
 from dilsearch.space import FolderPairsData, SitesSection, ThinBarsData
 from dilsearch.space.sections import (
@@ -25,10 +26,26 @@ def test_limits_become_granularities():
 def test_an_upper_limit_left_open_is_the_one_that_is_given():
     section = SitesSection(select=("*",), granularity="site", lower=3, initial=5.0)
     assert section.to_granularity(9) == PerSite(3, 9, 5.0)
-    assert section.to_granularity(4) == PerSite(3, 4, 4.0)  # the start is held to it
-    assert section.to_granularity(1) == PerSite(3, 3, 3.0)  # and never below the lower limit
     # The control: one that stands in the section is kept.
     assert SitesSection(select=("*",), upper=4).to_granularity(9).upper == 4
+
+
+@pytest.mark.parametrize("granularity", ["site", "branch"])
+@pytest.mark.parametrize(
+    ("initial", "upper", "begin"), [(5.0, 4, 5), (5.5, 5, 5.5), (5.0, 1, 5), ("uniform", 2, 3)]
+)
+def test_an_upper_limit_left_open_that_is_too_low_is_refused(granularity, initial, upper, begin):
+    section = SitesSection(select=("*",), granularity=granularity, lower=3, initial=initial)
+    text = (
+        f"upper is left open and would be {upper}, the rate at which a site spans the needed field "
+        f"by itself, below {begin:g} where rates begin; give upper"
+    )
+    with pytest.raises(SpaceError) as caught:
+        section.to_granularity(upper)
+    assert str(caught.value) == text
+    # The control: one that lies on the start is not too low, nor does one that is given matter.
+    assert section.to_granularity(6).upper == 6
+    assert section.model_copy(update={"upper": 6}).to_granularity(upper).upper == 6
 
 
 @pytest.mark.parametrize("initial", ["uniform", "bound"])

@@ -50,6 +50,7 @@ def write_run() -> WriteRun:
         command: str | None = None,
         space: str = "",
         seconds: float = 30.0,
+        space_hash: str | None = None,
     ) -> Path:
         folder = root / case.folder
         folder.mkdir(parents=True)
@@ -57,7 +58,7 @@ def write_run() -> WriteRun:
             "schema_version": 1,
             "command": command or shlex.join(case.words(root)),
             "seed": case.seed,
-            "hashes": {},
+            "hashes": {} if space_hash is None else {"space": space_hash},
             "stages": {stage: {"status": "finished", "seconds": 1.0} for stage in stages},
             "device": "cpu",
         }

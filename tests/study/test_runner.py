@@ -33,7 +33,7 @@ def interrupted(number, frame):
 
 
 signal.signal(signal.SIGINT, interrupted)
-facts = {"threads": os.environ["OMP_NUM_THREADS"], "group": os.getpgrp(), "begun": time.time()}
+facts = {"threads": os.environ.get("OMP_NUM_THREADS"), "group": os.getpgrp(), "begun": time.time()}
 (out / "facts.tmp").write_text(json.dumps(facts))
 os.replace(out / "facts.tmp", out / "begun.json")
 if mode in ("wait", "stubborn"):
@@ -127,10 +127,27 @@ def test_processes_share_the_cores(
     runs: Runs, monkeypatch: pytest.MonkeyPatch, cores: int, workers: int, threads: str
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
-    monkeypatch.setenv("OMP_NUM_THREADS", "77")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     runs.cases = runs.cases[:1]
     runs.run(workers=workers)
     assert runs.facts(0)["threads"] == threads
+
+
+def test_a_process_by_itself_is_left_alone(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    runs.cases = runs.cases[:1]
+    runs.run(workers=1)
+    assert runs.facts(0)["threads"] is None
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_number_of_threads_that_the_user_has_set_is_kept(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "77")
+    runs.cases = runs.cases[:1]
+    runs.run(workers=workers)
+    assert runs.facts(0)["threads"] == "77"
 
 
 def test_as_many_run_at_a_time_as_there_are_workers(runs: Runs) -> None:

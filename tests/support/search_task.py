@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dilsearch.search import SearchResult, Smoothing, build_rate_optimizer, search
+from dilsearch.search import SearchResult, Smoothing, search
 from dilsearch.sites import PerSite
-from dilsearch.surgery import relax
+from dilsearch.surgery import rate_parameters, relax
 from dilsearch.surgery.rates import weight_parameters
 from dilsearch.training import PolySchedule, build_loss, open_fabric
 
@@ -79,6 +79,13 @@ def chain(upper: int = 8, *, sites: int = 3, seed: int = 0) -> nn.Module:
     return relax(nn.Sequential(*layers), limits, example=example)
 
 
+def frozen(model: nn.Module) -> nn.Module:
+    """The same model with rates that stay as they are, whatever their learning rate."""
+    for rate in rate_parameters(model):
+        rate.requires_grad_(False)
+    return model
+
+
 def run(
     model: nn.Module,
     batches: Batches,
@@ -90,7 +97,7 @@ def run(
     **more: Any,
 ) -> SearchResult:
     """Search on the CPU; ``more`` goes to ``search``."""
-    settings: dict[str, Any] = {"gap": "ignore", **more}
+    settings: dict[str, Any] = {"gap": "ignore", "loss": build_loss("cross_entropy"), **more}
     return search(
         model,
         batches,
@@ -98,8 +105,7 @@ def run(
         weight_optimizer=torch.optim.SGD(
             weight_parameters(model), lr=weight_learning_rate, momentum=0.9
         ),
-        rate_optimizer=build_rate_optimizer(model, learning_rate=rate_learning_rate, steps=steps),
-        loss=build_loss("cross_entropy"),
+        rate_learning_rate=rate_learning_rate,
         schedule=PolySchedule(steps, warmup_steps=min(5, steps - 1)),
         smoothing=smoothing,
         **settings,

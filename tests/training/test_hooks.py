@@ -213,3 +213,28 @@ def test_the_batch_mean_iou_is_for_classes_of_pixels(labels: Tensor, carried: bo
         watch=rows.append,
     )
     assert [("batch_mean_iou" in row) for row in rows] == [carried]
+
+
+def test_labels_in_bytes_are_counted_as_whole_numbers() -> None:
+    model = nn.Conv2d(3, 20, 1)
+    with torch.no_grad():
+        assert model.bias is not None
+        model.weight.zero_()
+        model.bias.copy_(torch.arange(20.0))  # the last class everywhere
+
+    def mean_iou(label: int) -> float:
+        rows: list[dict[str, float]] = []
+        labels = torch.full((2, 4, 4), label, dtype=torch.uint8)
+        fit(
+            model,
+            lambda start: [(torch.rand(2, 3, 4, 4), labels)],
+            fabric=open_fabric("cpu"),
+            optimizers=(torch.optim.SGD(model.parameters(), lr=1e-12),),
+            loss=regression,
+            schedule=PolySchedule(1),
+            watch=rows.append,
+        )
+        return rows[0]["batch_mean_iou"]
+
+    assert mean_iou(19) == 1.0  # 19 * 20 classes is more than a byte holds
+    assert mean_iou(18) == 0.0  # negative control

@@ -107,12 +107,26 @@ def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         train(network(), checkpoint=Checkpoint(path))
 
 
+def test_a_checkpoint_of_a_longer_training_is_refused(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "state.safetensors", every=1)
+    expected = train(network(), checkpoint=checkpoint)
+    text = (
+        f"checkpoint {checkpoint.path} is 8 steps into a training that is to have 7; "
+        "delete it, or train for longer"
+    )
+    with pytest.raises(RunError) as caught:
+        train(network(), checkpoint=checkpoint, steps=STEPS - 1)
+    assert str(caught.value) == text
+    # negative control: one that is as long has nothing left to do
+    assert train(network(), checkpoint=checkpoint) == expected
+
+
 def test_a_loss_that_is_no_number_stops_the_training() -> None:
     def poisoned(start: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for image, label in batches(start):
             yield image * float("nan"), label
 
-    with pytest.raises(RunError, match=r"the loss became nan at step 1; lower train.learning_rate"):
+    with pytest.raises(RunError, match=r"the loss became nan at step 1; lower the learning"):
         train(network(), source=poisoned)
 
 
