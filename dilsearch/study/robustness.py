@@ -10,6 +10,14 @@ DEFAULT: Final = Variant("default", "the defaults")
 WIDE: Final = "[1, [1, 3], [3, 9], [9, 27], [15, 40]]"
 EXACT: Final = "[1, [1, 3], [1, 9], [1, 24], [1, 27]]"
 
+NO_TARGET: Final = ("search.field_target=0",)
+NO_SMOOTHING: Final = ("search.smoothing=0",)
+PLAIN: Final = NO_SMOOTHING + NO_TARGET
+RATE: Final = "search.rate_learning_rate={}"  # 0.68 follows from limits and steps at 128 px
+FROM_8: Final = ("sites.1.initial=8.0",)
+FROM_UNIFORM: Final = ("sites.1.initial=uniform",)
+FROM_BOUND: Final = ("sites.1.initial=bound",)
+
 SEARCH_ROBUSTNESS: Final = Study(
     name="search-robustness",
     title="How surely the search finds the field that a task needs, over seeds and settings",
@@ -60,38 +68,21 @@ SEARCH_ROBUSTNESS: Final = Study(
             space="toy",
             variants=(
                 DEFAULT,
-                Variant("no-target", "no field target", ("search.field_target=0",)),
-                Variant("no-smoothing", "no smoothing", ("search.smoothing=0",)),
-                Variant(
-                    "plain",
-                    "the plain gradient: neither smoothing nor target",
-                    ("search.smoothing=0", "search.field_target=0"),
-                ),
-                Variant(
-                    "half-rate",
-                    "half the default rate learning rate",
-                    ("search.rate_learning_rate=0.34",),
-                ),
-                Variant(
-                    "double-rate",
-                    "twice the default rate learning rate",
-                    ("search.rate_learning_rate=1.36",),
-                ),
-                Variant(
-                    "from-8",
-                    "plain gradient from rates 8, held to the bounds",
-                    ("search.smoothing=0", "search.field_target=0", "sites.1.initial=8.0"),
-                ),
-                Variant(
-                    "from-bound",
-                    "plain gradient from the largest rates allowed",
-                    ("search.smoothing=0", "search.field_target=0", "sites.1.initial=bound"),
-                ),
-                Variant(
-                    "from-uniform",
-                    "plain gradient from rates drawn between the limits",
-                    ("search.smoothing=0", "search.field_target=0", "sites.1.initial=uniform"),
-                ),
+                Variant("no-target", "no field target", NO_TARGET),
+                Variant("no-smoothing", "no smoothing", NO_SMOOTHING),
+                Variant("plain", "the plain gradient: neither", PLAIN),
+                Variant("narrow", "smoothing of half the width", ("search.smoothing=0.58",)),
+                Variant("broad", "smoothing of twice the width", ("search.smoothing=2.31",)),
+                Variant("weak-target", "a quarter of the pull", ("search.field_target=0.5",)),
+                Variant("strong-target", "four times the pull", ("search.field_target=8",)),
+                Variant("half-rate", "half the rate learning rate", (RATE.format(0.34),)),
+                Variant("double-rate", "twice the rate learning rate", (RATE.format(1.36),)),
+                Variant("from-8", "defaults from rates 8, held to the bounds", FROM_8),
+                Variant("from-uniform", "defaults from rates drawn between limits", FROM_UNIFORM),
+                Variant("from-bound", "defaults from the largest rates allowed", FROM_BOUND),
+                Variant("plain-from-8", "the plain gradient from there", PLAIN + FROM_8),
+                Variant("plain-from-uniform", "the same", PLAIN + FROM_UNIFORM),
+                Variant("plain-from-bound", "the same", PLAIN + FROM_BOUND),
             ),
             seeds=(0, 1, 2),
             # An early end would compare endings, not settings.
