@@ -13,7 +13,7 @@ from dilsearch.data.pairs import (
     match_pairs,
 )
 from dilsearch.data.samples import IGNORE_INDEX
-from dilsearch.space.sections import CITYSCAPES_CLASSES
+from dilsearch.space.data_sections import CITYSCAPES_CLASSES
 
 # The evaluated classes in the original *_labelIds.png files, in the order of their training ids.
 _IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)

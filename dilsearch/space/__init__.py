@@ -1,24 +1,27 @@
 """Search spaces: strict TOML files that say what is searched, on which data, and for how long.
 
-Reading is in four small steps, one file each: ``locate`` finds the file, ``overlay`` lays a profile
-and the command line's settings over it and remembers where every value came from, ``sections``
-and ``space`` hold the schema, and ``faults`` turns whatever does not fit into sentences.
+Reading is in four small steps: ``locate`` finds the file, ``overlay`` lays a profile
+and the command line's settings over it and remembers where every value came from, ``section``,
+``sections``, ``data_sections`` and ``space`` hold the schema, and ``faults`` turns whatever does
+not fit into sentences.
 """
 
+from dilsearch.space.data_sections import (
+    CityscapesData,
+    DataSection,
+    FolderPairsData,
+    ThinBarsData,
+)
 from dilsearch.space.locate import SpaceEntry, list_spaces
 from dilsearch.space.sections import (
-    CityscapesData,
     ControlSection,
-    DataSection,
     FieldSection,
-    FolderPairsData,
     GapSection,
     ModelSection,
     RetrainSection,
     Schedule,
     SearchSection,
     SitesSection,
-    ThinBarsData,
     TrainSection,
 )
 from dilsearch.space.space import SearchSpace, Setting

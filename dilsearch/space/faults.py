@@ -11,11 +11,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from dilsearch.space.data_sections import DATA_SECTIONS
 from dilsearch.space.locate import closest, did_you_mean
 from dilsearch.space.overlay import KeyPath, Origin, Overlay
+from dilsearch.space.section import BROKEN_RULE
 from dilsearch.space.sections import (
-    BROKEN_RULE,
-    DATA_SECTIONS,
     ControlSection,
     FieldSection,
     GapSection,

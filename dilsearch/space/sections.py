@@ -2,109 +2,27 @@
 
 Every field carries a description, which is what ``dilsearch spaces NAME`` prints beside its value.
 Rules that take more than one value stand in ``broken_rules``, so that all of them are reported at
-once.
+once. The [data] section has a file of its own.
 """
 
 import math
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
-from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 
 from dilsearch.errors import SpaceError
 from dilsearch.sites import Granularity, PerBranch, PerSite
+from dilsearch.space.section import Count, Glob, PlainValue, Rule, Section
 
-BROKEN_RULE: Final = "broken_rule"
-"""Type of the validation error that carries the sentences of ``broken_rules``."""
-
-UNLABELLED: Final = 255
-"""Label of pixels that are never scored, where a data set does not choose its own."""
-
-CITYSCAPES_CLASSES: Final = (
-    "road",
-    "sidewalk",
-    "building",
-    "wall",
-    "fence",
-    "pole",
-    "traffic light",
-    "traffic sign",
-    "vegetation",
-    "terrain",
-    "sky",
-    "person",
-    "rider",
-    "car",
-    "truck",
-    "bus",
-    "train",
-    "motorcycle",
-    "bicycle",
-)
-"""The 19 classes of the Cityscapes benchmark, in the order of their train ids."""
-
-Rule: TypeAlias = tuple[str, str]
-"""Dotted key that is at fault first, and the sentence that says why and what to do."""
-
-
-class Section(BaseModel):
-    """What all sections share: closed, immutable, and strict about types."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    def broken_rules(self) -> Iterator[Rule]:
-        """The rules between several keys that these values break; none unless overridden."""
-        yield from ()
-
-    @model_validator(mode="after")
-    def _keep_rules(self) -> Self:
-        broken = tuple(self.broken_rules())
-        if broken:
-            sentences = "; ".join(sentence for _, sentence in broken)
-            raise PydanticCustomError(BROKEN_RULE, "{sentences}", _context(sentences, broken))
-        return self
-
-
-def _context(sentences: str, broken: tuple[Rule, ...]) -> dict[str, Any]:
-    return {"sentences": sentences, "broken": broken}
-
-
-def _as_tuple(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
-
-
-def _plain(value: Any) -> Any:
-    items = value if isinstance(value, tuple) else (value,)
-    if not all(isinstance(item, bool | int | float | str) for item in items):
-        raise ValueError("is no value of an option")
-    return value
-
-
-PlainValue: TypeAlias = Annotated[
-    Any,
-    AfterValidator(_plain),
-    Field(json_schema_extra={"expects": "a number, text, true, false or a list of these"}),
-]
-Count: TypeAlias = Annotated[int, Field(ge=1)]
-Glob: TypeAlias = Annotated[str, Field(min_length=1)]
-Colour: TypeAlias = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
-SizePx: TypeAlias = tuple[Count, Count]
 Published: TypeAlias = Annotated[str, Field(pattern="^published:.+")]
 Schedule: TypeAlias = Published | tuple[Count | tuple[Count, ...], ...]
 """Rates chosen beforehand: an entry for each site, which is a rate or a list of one for each
 branch; or the name of published ones."""
+
+
+def _as_tuple(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
 
 
 class ModelSection(Section):
@@ -204,182 +122,6 @@ class GapSection(Section):
         default="enforce",
         description="lower the rate to the bound, only name it in the report, or do neither",
     )
-
-
-class ThinBarsData(Section):
-    """Bars of full height whose class is shown by a patch at the bottom, drawn on the fly.
-
-    Source: the toy task of RegSeg (Gao 2022), Fig. 6; sizes and colours are ours.
-    """
-
-    name: Literal["thin_bars"] = Field(description="the thin-bars task, generated from the seed")
-    size_px: Annotated[int, Field(ge=16)] = Field(
-        default=96, description="height and width of the image"
-    )
-    bar_width_px: SizePx = Field(default=(6, 13), description="thinnest and thickest bar")
-    gap_px: SizePx = Field(default=(4, 9), description="smallest and largest gap between bars")
-    patch_px: Count = Field(default=6, description="height of the patch that shows the class")
-    classes: Annotated[int, Field(ge=2, lt=UNLABELLED)] = Field(
-        default=3, description="classes of bars, background not counted"
-    )
-    palette: tuple[Colour, ...] | None = Field(
-        default=None,
-        description="colours of background, bars and each class's patch; chosen for you if absent",
-        json_schema_extra={"expects": 'a list of colours such as "#1f77b4"'},
-    )
-    noise: NonNegativeFloat = Field(
-        default=0.0, description="standard deviation of the noise added to colours in [0, 1]"
-    )
-    validation_images: Count = Field(
-        default=64, description="images the network is scored on, none of them trained on"
-    )
-
-    def broken_rules(self) -> Iterator[Rule]:
-        """Bars fit the image, the patch leaves the far half alone, each class has a colour."""
-        yield from _in_order("bar_width_px", self.bar_width_px)
-        yield from _in_order("gap_px", self.gap_px)
-        if self.bar_width_px[1] > self.size_px:
-            yield (
-                "bar_width_px",
-                f"bar_width_px = {list(self.bar_width_px)} does not fit size_px = {self.size_px}; "
-                "give thinner bars or a larger image",
-            )
-        if 2 * self.patch_px > self.size_px:
-            yield (
-                "patch_px",
-                f"patch_px = {self.patch_px} reaches into the half that far accuracy is measured "
-                f"on (size_px = {self.size_px}); give at most half the size",
-            )
-        if self.palette is not None:
-            yield from self._broken_colours(self.palette)
-
-    def _broken_colours(self, palette: tuple[str, ...]) -> Iterator[Rule]:
-        if len(palette) != self.classes + 2:
-            yield (
-                "palette",
-                f"palette has {len(palette)} colours for classes = {self.classes}; give "
-                f"{self.classes + 2}: background, bars, and one for each class",
-            )
-        if len({colour.lower() for colour in palette}) != len(palette):
-            yield (
-                "palette",
-                "palette has the same colour twice, so that two classes would look alike; "
-                "give each its own",
-            )
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names by class index; the background is class 0."""
-        return ("background", *(f"class {number}" for number in range(1, self.classes + 1)))
-
-    @property
-    def ignore_index(self) -> int:
-        """Label that is never scored; this task labels every pixel, so it does not occur."""
-        return UNLABELLED
-
-    @property
-    def image_px(self) -> tuple[int, int]:
-        """Height and width of the images the network trains on."""
-        return (self.size_px, self.size_px)
-
-
-class ImageFolderData(Section):
-    """What all data sets of image files share: how an image becomes a training example."""
-
-    name: str = Field(description="kind of data set")
-    size_px: SizePx = Field(description="height and width that images and labels are resized to")
-    scale: tuple[PositiveFloat, PositiveFloat] | None = Field(
-        default=None, description="smallest and largest random zoom in training; none if absent"
-    )
-    crop_px: SizePx | None = Field(
-        default=None, description="height and width of the training crop; size_px if absent"
-    )
-    flip: bool = Field(default=True, description="mirror half of the training images")
-    workers: NonNegativeInt = Field(
-        default=0, description="processes that load images; 0 loads them in the training process"
-    )
-
-    def broken_rules(self) -> Iterator[Rule]:
-        """The zoom's limits are in order."""
-        if self.scale is not None:
-            yield from _in_order("scale", self.scale)
-
-    @property
-    def image_px(self) -> tuple[int, int]:
-        """Height and width of the images the network trains on."""
-        return self.crop_px or self.size_px
-
-
-class FolderPairsData(ImageFolderData):
-    """Folders of images beside folders of labels, paired by file name."""
-
-    name: Literal["folder_pairs"] = Field(description="image folders beside label folders")
-    class_names: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
-        min_length=2, description="names of the classes; a label's value is the position here"
-    )
-    ignore_index: Annotated[int, Field(ge=0, le=255)] = Field(
-        default=UNLABELLED, description="label value that is never trained on nor scored"
-    )
-    train_split: str = Field(
-        default="train", min_length=1, description="folder of the training images"
-    )
-    validation_split: str = Field(
-        default="val", min_length=1, description="folder of the images the network is scored on"
-    )
-    label_suffix: str = Field(
-        default="annot", min_length=1, description="what a label folder adds to its image folder"
-    )
-
-    def broken_rules(self) -> Iterator[Rule]:
-        """Class names are distinct, void is no class, and the two splits differ."""
-        yield from super().broken_rules()
-        repeated = [name for name in self.class_names if self.class_names.count(name) > 1]
-        if repeated:
-            yield (
-                "class_names",
-                f"class_names has {repeated[0]!r} {len(repeated)} times; name each class once",
-            )
-        if self.ignore_index < len(self.class_names):
-            yield (
-                "ignore_index",
-                f"ignore_index = {self.ignore_index} is the class "
-                f"{self.class_names[self.ignore_index]!r}; give a label value that is no class, "
-                f"such as {UNLABELLED}",
-            )
-        if self.train_split == self.validation_split:
-            yield (
-                "validation_split",
-                f'validation_split = "{self.validation_split}" is also the training split; '
-                "score on images that are not trained on",
-            )
-
-
-class CityscapesData(ImageFolderData):
-    """The Cityscapes benchmark as it is distributed: ``leftImg8bit/`` beside ``gtFine/``."""
-
-    name: Literal["cityscapes"] = Field(description="the Cityscapes folders, 19 classes")
-    size_px: SizePx = Field(
-        default=(1024, 2048),
-        description="height and width that images and labels are resized to",
-    )
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names by class index."""
-        return CITYSCAPES_CLASSES
-
-    @property
-    def ignore_index(self) -> int:
-        """Label that is never trained on nor scored."""
-        return UNLABELLED
-
-
-DataSection: TypeAlias = ThinBarsData | FolderPairsData | CityscapesData
-DATA_SECTIONS: Final[Mapping[str, type[Section]]] = {
-    "thin_bars": ThinBarsData,
-    "folder_pairs": FolderPairsData,
-    "cityscapes": CityscapesData,
-}
 
 
 class TrainSection(Section):
@@ -509,9 +251,3 @@ def _length_given(steps: int | None, steps_per_px: float | None) -> Iterator[Rul
             "there is neither steps nor steps_per_px; give the number of steps, or how many for "
             "each pixel of the needed field",
         )
-
-
-def _in_order(key: str, pair: tuple[float, float]) -> Iterator[Rule]:
-    for first, second in pairwise(pair):
-        if second < first:
-            yield key, f"{key} = {list(pair)} runs backwards; give the smaller value first"

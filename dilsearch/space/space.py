@@ -11,19 +11,18 @@ import tomli_w
 from pydantic import Field, ValidationError
 
 from dilsearch.errors import SpaceError
+from dilsearch.space.data_sections import DataSection
 from dilsearch.space.faults import SECTION_NAMES, explain
 from dilsearch.space.locate import SpaceFile, did_you_mean, locate, read_document
 from dilsearch.space.overlay import Origin, Overlay, Override, read_overrides
+from dilsearch.space.section import Rule, Section
 from dilsearch.space.sections import (
     ControlSection,
-    DataSection,
     FieldSection,
     GapSection,
     ModelSection,
     RetrainSection,
-    Rule,
     SearchSection,
-    Section,
     SitesSection,
     TrainSection,
 )

@@ -6,12 +6,8 @@ from pydantic import ValidationError
 from dilsearch.errors import SpaceError
 from dilsearch.sites import PerBranch, PerSite
 from dilsearch.space import FolderPairsData, SitesSection, ThinBarsData
-from dilsearch.space.sections import (
-    CITYSCAPES_CLASSES,
-    DATA_SECTIONS,
-    RetrainSection,
-    SearchSection,
-)
+from dilsearch.space.data_sections import CITYSCAPES_CLASSES, DATA_SECTIONS
+from dilsearch.space.sections import RetrainSection, SearchSection
 from dilsearch.space.space import SearchSpace
 
 
