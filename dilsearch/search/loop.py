@@ -208,8 +208,9 @@ class _SearchHooks(Hooks):
 
     def is_finished(self, history: Sequence[Row]) -> bool:
         # Rates that could not have moved far have not settled, they are slow.
-        reach_px = self._patience * min(group["lr"] for group in self._rate_optimizer.param_groups)
-        if reach_px < 10 * SETTLED_PX:
+        # A site whose limits are equal has a learning rate of 0, and does not count.
+        moving = [group["lr"] for group in self._rate_optimizer.param_groups if group["lr"] > 0]
+        if self._patience * min(moving, default=0.0) < 10 * SETTLED_PX:
             return False
         still = [row for row in history[-self._patience - 1 :] if row["step"] > self._settles_after]
         return settled(still, self._patience)

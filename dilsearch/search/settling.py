@@ -27,7 +27,6 @@ def settled(history: Sequence[Mapping[str, float]], patience: int) -> bool:
     if patience == 0 or len(history) <= patience:
         return False
     recent = history[-patience - 1 :]
-    # the newest row first: while rates move, two rows tell
     return all(
         max(row[column] for row in recent) - min(row[column] for row in recent) <= SETTLED_PX
         for column in rate_columns(recent[-1])

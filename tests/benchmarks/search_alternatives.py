@@ -1,4 +1,4 @@
-"""Ways to make the search sure that were tried and not kept, each against the plain gradient.
+"""Ways to make the search sure, most of them not kept, each against the plain gradient.
 
     python tests/benchmarks/search_alternatives.py [--size 128] [--seeds 2] [--only NAME ...]
 

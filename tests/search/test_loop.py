@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from dilsearch.errors import SearchError, SurgeryError
 from dilsearch.search import SearchResult, Smoothing, search_columns
-from dilsearch.surgery import read_plan
+from dilsearch.sites import PerSite
+from dilsearch.surgery import read_plan, relax
 from dilsearch.training import Checkpoint, build_loss
 
 STEPS = 12
@@ -325,6 +326,15 @@ def test_a_settled_search_is_not_gone_on_with(tmp_path: Path) -> None:
         settle(frozen(chain()), checkpoint=earlier, watch=stop_at(done - 1))
     assert settle(frozen(chain()), checkpoint=earlier, watch=seen.append) == expected
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize(("upper", "settles"), [(20, True), (1, False)])
+def test_a_site_without_room_does_not_make_a_search_slow(upper: int, settles: bool) -> None:
+    # its learning rate is 0; the control: where no site has room, there is nothing to settle
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(channels, 2, (1, 3), padding=(0, 1)) for channels in (1, 2)]
+    model = relax(nn.Sequential(*layers), {"0": PerSite(1, upper), "1": PerSite(1, 1)})
+    assert steps_done(frozen(model), rate_learning_rate=None)[1] is settles
 
 
 def test_a_slow_search_that_resumes_is_still_slow(tmp_path: Path) -> None:
