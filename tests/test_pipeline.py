@@ -281,3 +281,14 @@ def test_a_handmade_control_is_trained_and_scored(tmp_path: Path) -> None:
     summary = run.folder.read_json("summary.json")
     assert summary["control"]["field_px"] == 7 + 8 * (1 + 1 + 2 + 3 + 1)
     assert set(summary["control"]["val"]) >= {"mean_iou"}
+
+
+def test_the_optimizer_of_the_space_trains_the_weights(tmp_path: Path) -> None:
+    def losses(name: str) -> list[float]:
+        path = tmp_path / name
+        run_stages(bench(path, extra=(f"train.optimizer={name}",)), ["control"])
+        return list(pd.read_csv(path / "control.csv")["loss"])
+
+    sgd, adamw = losses("sgd"), losses("adamw")
+    assert sgd[0] == adamw[0]  # the same weights and data, before any update
+    assert all(one != other for one, other in zip(sgd[1:], adamw[1:], strict=True))

@@ -259,6 +259,7 @@ def _weight_optimizer(
     return weight_optimizer(
         model,
         weights,
+        name=train.optimizer,
         learning_rate=train.learning_rate,
         momentum=train.momentum,
         weight_decay=train.weight_decay,

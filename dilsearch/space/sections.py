@@ -128,9 +128,12 @@ class TrainSection(Section):
     """How weights are trained, the same way in search, retraining and control."""
 
     batch_size: Count = Field(description="images in one step")
+    optimizer: Literal["sgd", "adamw"] = Field(
+        default="sgd", description="optimiser of the weights"
+    )
     learning_rate: PositiveFloat = Field(description="learning rate of the weights at its highest")
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(
-        default=0.9, description="momentum of stochastic gradient descent"
+        default=0.9, description="momentum (optimizer sgd only)"
     )
     weight_decay: NonNegativeFloat = Field(
         default=1e-4, description="decay of the weights; rates and normalisation have none"

@@ -13,7 +13,7 @@ EXACT: Final = "[1, [1, 3], [1, 9], [1, 24], [1, 27]]"
 NO_TARGET: Final = ("search.field_target=0",)
 NO_SMOOTHING: Final = ("search.smoothing=0",)
 PLAIN: Final = NO_SMOOTHING + NO_TARGET
-RATE: Final = "search.rate_learning_rate={}"  # 0.68 follows from limits and steps at 128 px
+RATE: Final = "search.rate_learning_rate={}"  # 0.88 follows from limits and steps at 128 px
 FROM_8: Final = ("sites.1.initial=8.0",)
 FROM_UNIFORM: Final = ("sites.1.initial=uniform",)
 FROM_BOUND: Final = ("sites.1.initial=bound",)
@@ -74,8 +74,8 @@ SEARCH_ROBUSTNESS: Final = Study(
                 "data.gap_px=[16, 36]",
                 "data.patch_px=24",
                 "train.batch_size=1",
-                "search.steps=600",
-                "retrain.steps=600",
+                "search.steps=400",
+                "retrain.steps=300",
             ),
             stages=("search", "convert", "retrain", "evaluate"),
         ),
@@ -104,8 +104,8 @@ SEARCH_ROBUSTNESS: Final = Study(
                 Variant("broad", "smoothing of twice the width", ("search.smoothing=2.31",)),
                 Variant("weak-target", "a quarter of the pull", ("search.field_target=0.5",)),
                 Variant("strong-target", "four times the pull", ("search.field_target=8",)),
-                Variant("half-rate", "half the rate learning rate", (RATE.format(0.34),)),
-                Variant("double-rate", "twice the rate learning rate", (RATE.format(1.36),)),
+                Variant("half-rate", "half the rate learning rate", (RATE.format(0.44),)),
+                Variant("double-rate", "twice the rate learning rate", (RATE.format(1.76),)),
                 Variant("from-8", "defaults from rates 8, held to the bounds", FROM_8),
                 Variant("from-uniform", "defaults from rates drawn between limits", FROM_UNIFORM),
                 Variant("from-bound", "defaults from the largest rates allowed", FROM_BOUND),

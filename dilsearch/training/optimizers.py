@@ -1,6 +1,7 @@
-"""The optimiser of the weights: SGD with momentum, no decay on normalisation layers."""
+"""The optimiser of the weights: no decay on normalisation layers."""
 
 from collections.abc import Iterable
+from typing import Literal
 
 import torch
 from torch import nn
@@ -11,13 +12,23 @@ def weight_optimizer(
     model: nn.Module,
     weights: Iterable[nn.Parameter],
     *,
+    name: Literal["sgd", "adamw"] = "sgd",
     learning_rate: float,
-    momentum: float,
-    weight_decay: float,
+    momentum: float = 0.9,
+    weight_decay: float = 1e-4,
 ) -> torch.optim.Optimizer:
-    """SGD over the given Parameters of a model.
+    """SGD with momentum, or AdamW, over the given Parameters of a model.
 
-    Normalisation layers are not decayed; biases elsewhere are. Source: RegSeg (Gao 2022), Sec. 4.2.
+    Normalisation layers are not decayed; biases elsewhere are. Source: RegSeg (Gao 2022), Sec. 4.2,
+    which trains by SGD.
+
+    Args:
+        model: The model that the Parameters are of.
+        weights: The Parameters to train; those that need no gradient are left out.
+        name: ``"sgd"`` or ``"adamw"``.
+        learning_rate: At the height of its schedule.
+        momentum: Of SGD; AdamW keeps its own 0.9 and 0.999.
+        weight_decay: Added to the gradient by SGD, taken from the weight by AdamW.
     """
     norms = {
         id(parameter)
@@ -32,6 +43,7 @@ def weight_optimizer(
         {"params": decayed, "weight_decay": weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
-    return torch.optim.SGD(
-        [group for group in groups if group["params"]], lr=learning_rate, momentum=momentum
-    )
+    groups = [group for group in groups if group["params"]]
+    if name == "adamw":
+        return torch.optim.AdamW(groups, lr=learning_rate)
+    return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum)

@@ -209,6 +209,7 @@ def run(
             weight_optimizer(
                 model,
                 weight_parameters(model),
+                name=space.train.optimizer,
                 learning_rate=space.train.learning_rate,
                 momentum=space.train.momentum,
                 weight_decay=space.train.weight_decay,

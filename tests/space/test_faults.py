@@ -454,7 +454,7 @@ _DOCUMENT_PATHS = [
     *[(section,) for section in ("model", "sites", "gap", "data", "train", "search", "surprise")],
     *[("sites", 0, key) for key in ("select", "granularity", "lower", "upper", "initial", "more")],
     *[("data", key) for key in ("name", "size_px", "bar_width_px", "palette", "scale")],
-    *[("train", key) for key in ("batch_size", "loss", "warmup_steps", "momentum")],
+    *[("train", key) for key in ("batch_size", "loss", "warmup_steps", "momentum", "optimizer")],
     *[("profiles", key) for key in ("quick", "smoke", "new")],
     ("profiles", "smoke", "data"),
     ("profiles", "smoke", "search", "steps"),
