@@ -219,10 +219,12 @@ def study(
         Path | None, typer.Option("--out", help="Folder to write; default studies/STUDY.")
     ] = None,
     part: Annotated[
-        list[str] | None, typer.Option("--part", metavar="NAME", help="Run this part only.")
+        list[str] | None,
+        typer.Option("--part", metavar="NAME", help="Run this part only; may be repeated."),
     ] = None,
     variant: Annotated[
-        list[str] | None, typer.Option("--variant", metavar="NAME", help="Run this variant only.")
+        list[str] | None,
+        typer.Option("--variant", metavar="NAME", help="Run this variant only; may be repeated."),
     ] = None,
     seeds: Annotated[
         str | None, typer.Option("--seeds", help="Seeds for every part, as in 0-9 or 0,1,2.")
