@@ -248,7 +248,10 @@ def test_the_summary_says_how_the_search_ended(tmp_path: Path, finished: Path) -
     sites = [f"blocks.{index}.conv2" for index in range(5)]
     assert summary["limits"] == {site: [1, 8] for site in sites}  # 63 px at 8 px a rate
     extra = (
-        "sites.1.upper=1",
+        "sites.1.upper=2",
+        "sites.1.initial=2",
+        "gap.policy=ignore",
+        "search.field_target=1000",
         "search.rate_learning_rate=5",
         "search.smoothing=0",
         "search.patience_share=0.2",
@@ -261,16 +264,21 @@ def test_the_summary_says_how_the_search_ended(tmp_path: Path, finished: Path) -
     run_stages(still, ["search"])
     summary = still.folder.read_json("summary.json")["search"]
     assert (summary["settled"], summary["steps"]) == (True, 8)
-    assert summary["limits"] == {site: [1, 1] for site in sites}
+    assert summary["limits"] == {site: [1, 2] for site in sites}
     assert [finding.split(";")[0] for finding in summary["findings"]] == [
         "no rate moved by more than 0.05 in 8 steps",
-        "the field is 47 px and 500 px are needed",
+        "the field is 87 px and 500 px are needed, but limits and bounds allow 87 px at most",
     ]
+    warning = "search: 500 px are needed, and the upper limits allow 87 px at most; "
+    assert said[0].startswith(warning)  # before the training and not after it
     assert "search: the rates settled after 8 of 10 steps" in said
     assert [f"search: {finding}" in said for finding in summary["findings"]] == [True, True]
     # negative control: neither where there is nothing to say
     quiet = bench(tmp_path / "quiet", extra=("field.needed_px=40", "search.smoothing=0"))
+    said.clear()
+    quiet.reporter.say = said.append  # type: ignore[method-assign]
     run_stages(quiet, ["search"])
+    assert [sentence for sentence in said if sentence.startswith("search:")] == []
     summary = quiet.folder.read_json("summary.json")["search"]
     assert (summary["settled"], summary["findings"]) == (False, [])
 

@@ -23,6 +23,7 @@ def test_the_default_run_finds_a_field_that_the_control_lacks(tmp_path: Path) ->
     trajectory = pd.read_csv(tmp_path / "run" / "trajectory.csv")
     rates = [column for column in trajectory if "[" in column]
     assert (trajectory.loc[0, rates] == 1.0).all()
+    assert 0.9 <= summary["plan"]["field_px"] / summary["plan"]["needed_px"] <= 2.0
     assert summary["retrain"]["val"]["far_accuracy"] >= 0.98  # type: ignore[index]
     assert summary["control"]["val"]["far_accuracy"] <= 0.60  # type: ignore[index]
     assert summary["plan"]["bound_ok"] is True

@@ -152,9 +152,7 @@ def retrain(
     folder: RunPath,
     data: DataOption = None,
     device: DeviceOption = "auto",
-    control: Annotated[
-        bool, typer.Option("--control", help="Train the control instead: every rate 1.")
-    ] = False,
+    control: Annotated[bool, typer.Option("--control", help="Train the control instead.")] = False,
     force: ForceOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,

@@ -17,7 +17,7 @@ from dilsearch.pipeline.rates import control_rates
 from dilsearch.pipeline.workbench import Workbench
 from dilsearch.plan import DilationPlan
 from dilsearch.scores import counts_table, scores
-from dilsearch.search import Smoothing, search
+from dilsearch.search import Smoothing, out_of_reach, search
 from dilsearch.surgery import field_graph, load, read_plan, save
 from dilsearch.surgery.rates import site_granularities, weight_parameters
 from dilsearch.training import Evaluation, build_loss, evaluate, fit, weight_optimizer
@@ -49,6 +49,9 @@ def run_search(bench: Workbench) -> Summary:
     space = bench.space
     model = bench.relaxed_network().to(bench.fabric.device)
     steps = space.search_steps
+    warning = out_of_reach(model, gap=space.gap.policy, needed_px=space.needed_px)
+    if warning is not None:
+        bench.reporter.say(f"search: {warning}")
     batches = bench.batches("search", steps)
     with bench.reporter.training("search", steps) as watch:
         result = search(

@@ -1,21 +1,25 @@
 """Weights and rates of a relaxed model, trained together by gradient descent."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from dilsearch.errors import PlanError, SurgeryError
 from dilsearch.geometry import FieldGraph
 from dilsearch.plan import DilationPlan
 from dilsearch.search.field_target import FieldTarget
 from dilsearch.search.rate_optimizer import build_rate_optimizer
-from dilsearch.search.settling import SETTLED_PX, findings, settled
+from dilsearch.search.reach import widest_field_px
+from dilsearch.search.settling import Limits, findings, settled, tolerance_px
 from dilsearch.search.smoothing import SmoothedRates, Smoothing
 from dilsearch.surgery import clamp_rates, field_graph, read_plan
-from dilsearch.surgery.rates import site_granularities
+from dilsearch.surgery.rates import relaxed_sites, site_granularities
 from dilsearch.training import Checkpoint, Hooks, PolySchedule, fit
 from dilsearch.training.checkpoints import Row
 from dilsearch.training.loop import Batches, History
@@ -82,7 +86,8 @@ def search(
         field_target: Weight of a pull towards that field, beside the loss; 0 for none. It acts on
             the present rates, not on those drawn, and the history's loss does not hold it.
         patience: Steps over which no rate may move for the search to end early, counted in the
-            second half and once nothing is drawn any more; 0 never ends it early.
+            second half and once nothing is drawn any more; 0 never ends it early. Movement below
+            0.1 px, or below 1 % of the range between a site's limits, counts as none.
         seed: Seed of the draws.
         checkpoint: Where to keep the state; an existing one is continued.
         watch: Called with every row of the history.
@@ -95,6 +100,7 @@ def search(
     Raises:
         SurgeryError: If the model has no relaxed site, or no field graph for the gap bound.
         SearchError: If it has no field graph for the field target.
+        PlanError: If the gap bound lies below a site's lower limit from the start.
         RunError: If the loss stops being finite, the data ends, or the checkpoint is unfit.
     """
     enforced: Literal["enforce", "ignore"] = "enforce" if gap == "enforce" else "ignore"
@@ -102,17 +108,22 @@ def search(
     target = FieldTarget(needed_px, field_target) if needed_px and field_target else None
     if target is not None:
         target.check(model)
+    limits = {
+        site: (granularity.lower, granularity.upper)
+        for site, granularity in site_granularities(model).items()
+    }
     rates = build_rate_optimizer(
         model, name=rate_optimizer, learning_rate=rate_learning_rate, steps=schedule.steps
     )
     hooks = _SearchHooks(
         model,
-        smoothing or Smoothing(),
+        Smoothing() if smoothing is None else smoothing,
         steps=schedule.steps,
         seed=seed,
         gap=enforced,
         field_target=target,
         patience=patience,
+        limits=limits,
         rate_optimizer=rates,
     )
     first: Row = {"step": 0, "samples": 0, **search_columns(model)}
@@ -131,15 +142,16 @@ def search(
     except BaseException:
         hooks.abandon()  # whatever broke a step off, nobody is left with rates that were drawn
         raise
-    limits = {
-        site: (granularity.lower, granularity.upper)
-        for site, granularity in site_granularities(model).items()
-    }
-    told = findings([first, *history], limits=limits, needed_px=needed_px)
+    told = findings(
+        [first, *history],
+        limits=limits,
+        needed_px=needed_px,
+        widest_px=widest_field_px(model, enforced),
+    )
     return SearchResult(
         plan=read_plan(model),
         history=[first, *history],
-        settled=len(history) < schedule.steps,
+        settled=hooks.settled,
         findings=tuple(told),
     )
 
@@ -178,13 +190,18 @@ class _SearchHooks(Hooks):
         gap: Literal["enforce", "ignore"],
         field_target: FieldTarget | None,
         patience: int,
+        limits: Limits,
         rate_optimizer: Optimizer,
     ) -> None:
+        self.settled = False
         self._gap = gap
         self._model = model
         self._rates = SmoothedRates(model, smoothing, steps=steps, seed=seed, gap=gap)
         self._field_target = field_target
         self._patience = patience
+        self._limits = limits
+        self._layers = list(relaxed_sites(model).values())
+        self._before: list[Tensor] = []
         self._rate_optimizer = rate_optimizer  # a checkpoint gives it other groups
         self._settles_after = max(smoothing.ends, 0.5) * steps
 
@@ -196,21 +213,45 @@ class _SearchHooks(Hooks):
 
     def before_update(self) -> None:
         self._rates.restore()
+        self._before = [layer.rate.detach().clone() for layer in self._layers]
         if self._field_target is not None:
             self._field_target.add_gradient(self._model)
 
+    @torch.no_grad()
     def abandon(self) -> None:
         self._rates.restore()
+        with suppress(PlanError, SurgeryError):  # there is an error to tell already
+            clamp_rates(self._model, gap=self._gap)  # the bounds were those of the draw
 
+    @torch.no_grad()
     def after_step(self) -> Mapping[str, float]:
-        clamp_rates(self._model, gap=self._gap)
+        try:
+            clamp_rates(self._model, gap=self._gap)
+        except PlanError:
+            # The step leaves no room above some lower limit, where the rates before it did.
+            for layer, rate in zip(self._layers, self._before, strict=True):
+                layer.rate.copy_(rate)
+            clamp_rates(self._model, gap=self._gap)
         return search_columns(self._model)
 
     def is_finished(self, history: Sequence[Row]) -> bool:
-        # Rates that could not have moved far have not settled, they are slow.
-        # A site whose limits are equal has a learning rate of 0, and does not count.
-        moving = [group["lr"] for group in self._rate_optimizer.param_groups if group["lr"] > 0]
-        if self._patience * min(moving, default=0.0) < 10 * SETTLED_PX:
-            return False
         still = [row for row in history[-self._patience - 1 :] if row["step"] > self._settles_after]
-        return settled(still, self._patience)
+        self.settled = self._could_have_moved() and settled(
+            still, self._patience, limits=self._limits
+        )
+        return self.settled
+
+    def _could_have_moved(self) -> bool:
+        """Rates that had no way to move far have not settled, they are slow.
+
+        Only Adam's learning rate says how far a rate may go in a step. Sites whose limits are equal
+        do not count, and where all are, there is nothing to settle.
+        """
+        groups = self._rate_optimizer.param_groups
+        ways = [
+            (self._patience * group["lr"], tolerance_px(*limits))
+            for limits, group in zip(self._limits.values(), groups, strict=True)
+            if len({*limits}) == 2
+        ]
+        adam = isinstance(self._rate_optimizer, torch.optim.Adam)
+        return adam and bool(ways) and all(way >= 10 * tolerance for way, tolerance in ways)

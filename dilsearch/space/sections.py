@@ -178,7 +178,9 @@ class SearchSection(Section):
         "and the number of steps",
     )
     rate_optimizer: Literal["adam", "sgd"] = Field(
-        default="adam", description="optimiser of the dilation rates"
+        default="adam",
+        description="optimiser of the dilation rates; sgd needs a rate_learning_rate, and its "
+        "searches do not end early",
     )
     smoothing: NonNegativeFloat | None = Field(
         default=None,
@@ -199,8 +201,14 @@ class SearchSection(Section):
     )
 
     def broken_rules(self) -> Iterator[Rule]:
-        """There is a length."""
+        """There is a length, and a learning rate where none follows."""
         yield from _length_given(self.steps, self.steps_per_px)
+        if self.rate_optimizer == "sgd" and self.rate_learning_rate is None:
+            yield (
+                "rate_optimizer",
+                'rate_optimizer = "sgd" needs a rate_learning_rate: the one that follows from '
+                "limits and steps is Adam's; give one",
+            )
 
 
 class RetrainSection(Section):

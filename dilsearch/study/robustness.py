@@ -14,6 +14,8 @@ NO_TARGET: Final = ("search.field_target=0",)
 NO_SMOOTHING: Final = ("search.smoothing=0",)
 PLAIN: Final = NO_SMOOTHING + NO_TARGET
 RATE: Final = "search.rate_learning_rate={}"  # 0.88 follows from limits and steps at 128 px
+SHARE: Final = "search.smoothing_share={}"
+SGD: Final = ("search.rate_optimizer=sgd", RATE.format(8.8))  # slopes are far below 1 px
 FROM_8: Final = ("sites.1.initial=8.0",)
 FROM_UNIFORM: Final = ("sites.1.initial=uniform",)
 FROM_BOUND: Final = ("sites.1.initial=bound",)
@@ -47,7 +49,7 @@ SEARCH_ROBUSTNESS: Final = Study(
                 Variant(f"{size}-px", f"{2 * size - 1} px needed", (f"data.size_px={size}",))
                 for size in (64, 128, 192)
             ),
-            seeds=(0,),
+            seeds=(0, 1, 2),
             stages=("search", "convert", "retrain", "evaluate"),
         ),
         Part(
@@ -117,14 +119,23 @@ SEARCH_ROBUSTNESS: Final = Study(
                 Variant("broad", "smoothing of twice the width", ("search.smoothing=2.31",)),
                 Variant("weak-target", "a quarter of the pull", ("search.field_target=0.5",)),
                 Variant("strong-target", "four times the pull", ("search.field_target=8",)),
+                Variant("short", "nothing drawn after 40 % of the steps", (SHARE.format(0.4),)),
+                Variant("long", "draws up to the last step", (SHARE.format(1.0),)),
                 Variant("half-rate", "half the rate learning rate", (RATE.format(0.44),)),
                 Variant("double-rate", "twice the rate learning rate", (RATE.format(1.76),)),
+                Variant("sgd-rates", "rates by SGD, ten times the learning rate", SGD),
                 Variant("from-8", "defaults from rates 8, held to the bounds", FROM_8),
                 Variant("from-uniform", "defaults from rates drawn between limits", FROM_UNIFORM),
                 Variant("from-bound", "defaults from the largest rates allowed", FROM_BOUND),
-                Variant("plain-from-8", "the plain gradient from there", PLAIN + FROM_8),
-                Variant("plain-from-uniform", "the same", PLAIN + FROM_UNIFORM),
-                Variant("plain-from-bound", "the same", PLAIN + FROM_BOUND),
+                Variant("plain-from-8", "the plain gradient from rates 8", PLAIN + FROM_8),
+                Variant(
+                    "plain-from-uniform",
+                    "the plain gradient from drawn rates",
+                    PLAIN + FROM_UNIFORM,
+                ),
+                Variant(
+                    "plain-from-bound", "the plain gradient from the bounds", PLAIN + FROM_BOUND
+                ),
             ),
             seeds=(0, 1, 2),
             # An early end would compare endings, not settings.

@@ -288,7 +288,10 @@ def _reason(ended: _Ended, root: Path) -> str:
             f"{root / ended.case.folder} is not finished, or holds the run of another command. "
             "Remove it, or write elsewhere with --out."
         )
-    return lines[-1].removeprefix("dilsearch: ") if lines else f"exit code {ended.code}"
+    told = [number for number, line in enumerate(lines) if line.startswith("dilsearch: ")]
+    # a list of faults goes on below its heading; warnings stand above it
+    last = lines[told[-1] if told else -1 :]
+    return " ".join(last).removeprefix("dilsearch: ") or f"exit code {ended.code}"
 
 
 def _say_stopping(reporter: Reporter, count: int, processes: int) -> None:

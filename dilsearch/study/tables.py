@@ -21,6 +21,7 @@ WIDE_RATIO: Final = 2.0
 SUCCESS: Final = 0.95
 """A network has solved its task if its metric reaches this."""
 
+TRAININGS: Final = ("search", "retrain", "control")
 NETWORKS: Final = {"searched": "fractional", "retrained": "retrain", "control": "control"}
 """The networks of a run, by the names of their columns, and their sections in ``summary.json``."""
 
@@ -136,7 +137,9 @@ def _display(rows: pd.DataFrame) -> pd.DataFrame:
             shown[f"{network}, mean ± s.d."] = _mean(rows, network)
         elif f"{network}_successes" in rows:
             shown[f"{network} ≥ {SUCCESS:g}"] = _counted(rows, f"{network}_successes")
-    shown["search, s"] = rows["search_seconds_median"].map(lambda value: _number(value, ".0f"))
+    for stage in TRAININGS:
+        seconds = rows[f"{stage}_seconds_median"]
+        shown[f"{stage}, s"] = seconds.map(lambda value: _number(value, ".0f"))
     table = pd.DataFrame(shown)
     return table[[name for name in table.columns if (table[name] != "").any()]]
 
@@ -216,7 +219,8 @@ def _summary(part: str, variant: str, group: pd.DataFrame) -> dict[str, Any]:
     for network in ("retrained", "control"):
         known = group[network].dropna()
         row[f"{network}_successes"] = int((known >= SUCCESS).sum()) if len(known) else pd.NA
-    row["search_seconds_median"] = _statistics("", group["search_seconds"])["_median"]
+    for stage in TRAININGS:
+        row[f"{stage}_seconds_median"] = group[f"{stage}_seconds"].astype("float64").median()
     return row
 
 

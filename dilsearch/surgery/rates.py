@@ -99,7 +99,8 @@ def clamp_rates(model: nn.Module, *, gap: Literal["enforce", "ignore"] = "ignore
         graph = field_graph(model)
         if graph is None:
             raise SurgeryError(
-                "the gap bound needs the model's field graph; give relax an example input"
+                "the gap bound needs the model's field graph; give relax an example input, or do "
+                'without the bound (gap = "ignore")'
             )
         after = enforce_bounds(after, graph, limits)
         for row in graph.propagate(after).rows:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 from dilsearch.errors import SurgeryError
 from dilsearch.geometry import FieldGraph
@@ -113,12 +114,10 @@ def _select(model: nn.Module, sites: Mapping[str, Granularity]) -> dict[str, Gra
 
 
 def _is_candidate(module: nn.Module) -> bool:
-    """Whether a glob means this module: a convolution in the plane that has taps to move."""
+    """Whether a glob means this module: a convolution that has taps to move, of whatever kind."""
     if isinstance(module, RelaxedConv2d):
         return True
-    return isinstance(module, nn.Conv2d | nn.ConvTranspose2d | BranchConv2d) and (
-        max(module.kernel_size) > 1
-    )
+    return isinstance(module, _ConvNd | BranchConv2d) and max(module.kernel_size) > 1
 
 
 def _nothing_selected(glob: str, matched: list[str], modules: dict[str, nn.Module]) -> str:

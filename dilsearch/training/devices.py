@@ -27,7 +27,7 @@ def open_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
         "mps": not torch.backends.mps.is_available(),
     }
     if missing.get(kind, False):
-        raise RunError(f"device '{device}' is not available on this machine; use --device cpu")
+        raise RunError(f"device '{device}' is not available on this machine; use cpu")
     if kind == "cuda" and index and int(index) >= torch.cuda.device_count():
         raise RunError(
             f"device '{device}' does not exist: this machine has {torch.cuda.device_count()} "

@@ -1,7 +1,7 @@
 """The training loop of search, retraining and control."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias
 
@@ -67,6 +67,8 @@ def fit(
     hooks = hooks or Hooks()
     hooks.begin()
     model.train()
+    for optimizer in optimizers:
+        optimizer.zero_grad()  # a gradient left by the caller is not the first step's
     wrapped, *stepped = fabric.setup(model, *optimizers)
     samples = int(history[-1]["samples"]) if history else 0
     start = len(history)
@@ -91,7 +93,7 @@ def fit(
             for optimizer in stepped:
                 optimizer.step()
                 optimizer.zero_grad()
-            samples += len(images) * fabric.world_size
+            samples += _batch_size(images) * fabric.world_size
             row: Row = {
                 "step": step + 1,
                 "samples": samples,
@@ -134,6 +136,13 @@ def _scale(
     for optimizer, rates in zip(optimizers, original, strict=True):
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * factor
+
+
+def _batch_size(images: object) -> int:
+    """Length of the first tensor in whatever the model is given."""
+    while not isinstance(images, Tensor):
+        images = next(iter(images.values() if isinstance(images, Mapping) else images))  # type: ignore[call-overload]
+    return len(images)
 
 
 def _finite(loss: Tensor, step: int) -> float:

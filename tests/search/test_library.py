@@ -5,17 +5,22 @@ import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 from search_task import chain, relaxed
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, SequentialSampler, TensorDataset
 
 import dilsearch
 from dilsearch.errors import SearchError, SurgeryError
+from dilsearch.plan import DilationPlan
 from dilsearch.search import (
     FieldTarget,
+    SearchResult,
     SearchWarning,
     Smoothing,
     search,
@@ -181,23 +186,127 @@ class TestSearching:
     def test_it_goes_on_from_a_checkpoint(self, tmp_path: Path) -> None:
         expected = search_rates(chain(), batches(2), budget=5, device="cpu")
         checkpoint = Checkpoint(tmp_path / "state.safetensors", every=4)
-        assert search_rates(chain(), batches(2), budget=5, device="cpu", checkpoint=checkpoint) == (
-            expected
-        )
+        interrupted(checkpoint)
         # four steps are done, so that the loader's first batch is the fifth step's, as it was
         rows: list[dict[str, float]] = []
-        model = chain()
         resumed = search_rates(
-            model, batches(2), budget=5, device="cpu", checkpoint=checkpoint, watch=rows.append
+            chain(), batches(2), budget=5, device="cpu", checkpoint=checkpoint, watch=rows.append
         )
         assert [row["step"] for row in rows] == [5]
         assert resumed == expected
+        assert not checkpoint.path.exists()  # its search is done
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            {"budget": 6},
+            {"seed": 1},
+            {"model": lambda: chain(upper=9)},
+            {"model": lambda: chain(sites=2)},
+            {"optimizer": lambda model: torch.optim.Adam(weight_parameters(model))},
+        ],
+    )
+    def test_another_searchs_checkpoint_is_not_continued(
+        self, other: dict[str, Any], tmp_path: Path
+    ) -> None:
+        checkpoint = Checkpoint(tmp_path / "state.safetensors", every=4)
+        interrupted(checkpoint)
+        model = other.pop("model", chain)()
+        if "optimizer" in other:
+            other = {"optimizer": other["optimizer"](model)}
+        rows: list[dict[str, float]] = []
+        settings = {"budget": 5, **other}
+        search_rates(
+            model, batches(2), device="cpu", checkpoint=checkpoint, watch=rows.append, **settings
+        )
+        assert rows[0]["step"] == 1
+
+    def test_every_setting_reaches_the_search(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen: dict[str, Any] = {}
+
+        def told(model: nn.Module, batches: object, **settings: Any) -> SearchResult:
+            seen.update(settings)
+            return search(model, batches, **settings)  # type: ignore[arg-type]
+
+        monkeypatch.setattr("dilsearch.search.library.search", told)
+        model = chain()
+        given: dict[str, Any] = {
+            "loss": lambda output, target: output.square().mean(),
+            "rate_optimizer": "sgd",
+            "rate_learning_rate": 0.25,
+            "smoothing": Smoothing(0.5, share=0.25),
+            "gap": "report",
+            "needed_px": 9,
+            "field_target": 0.5,
+            "patience": 3,
+            "seed": 7,
+            "watch": lambda row: None,
+            "fabric": open_fabric("cpu"),
+        }
+        optimizer = torch.optim.SGD(weight_parameters(model), lr=0.1)
+        search_rates(model, batches(2), budget=4, optimizer=optimizer, **given)
+        assert {name: seen[name] for name in given} == given
+        assert seen["weight_optimizer"] is optimizer
+        assert seen["schedule"].steps == 4
+
+    def test_bfloat16_is_searched_with(self) -> None:
+        settings: dict[str, Any] = {"budget": 3, "device": "cpu"}
+        half = search_rates(chain(), batches(2), precision="bf16-mixed", **settings)
+        assert half == search_rates(chain(), batches(2), precision="bf16-mixed", **settings)
+        # negative control: it is not float32 under another name
+        assert half != search_rates(chain(), batches(2), precision="32-true", **settings)
+
+    def test_numbers_and_devices_of_other_libraries(self) -> None:
+        expected = search_rates(chain(), batches(2), budget=3, needed_px=9, device="cpu")
+        model = chain()
+        plan = search_rates(
+            model,
+            batches(2),
+            budget=np.int64(3),  # type: ignore[arg-type]
+            needed_px=np.int64(9),  # type: ignore[arg-type]
+            learning_rate=np.float64(0.05),
+            device=torch.device("cpu"),
+        )
+        assert plan == expected
+
+    def test_every_epoch_of_a_distributed_sampler_has_its_own_order(self) -> None:
+        epochs: list[int] = []
+
+        class Sampler(SequentialSampler):
+            def set_epoch(self, epoch: int) -> None:
+                epochs.append(epoch)
+
+        data = TensorDataset(*batch(0))
+        search_rates(chain(), DataLoader(data, sampler=Sampler(data)), budget=5, device="cpu")
+        assert epochs == [0, 1, 2]  # two batches an epoch
+
+    def test_a_gradient_left_over_is_not_the_first_steps(self) -> None:
+        def plan(leave: bool) -> tuple[DilationPlan, float]:
+            model = chain()
+            if leave:
+                model(batch(5)[0]).square().sum().backward()
+            found = search_rates(model, batches(2), budget=2, device="cpu")
+            return found, weight_parameters(model)[0].sum().item()
+
+        assert plan(True) == plan(False)
 
     def test_the_public_names_are_the_same(self) -> None:
         assert dilsearch.search_rates is search_rates
         assert dilsearch.SearchWarning is SearchWarning
         assert dilsearch.Smoothing is Smoothing
         assert dilsearch.FieldTarget is FieldTarget
+
+
+def interrupted(checkpoint: Checkpoint) -> None:
+    """A search of five steps that ends after the fourth."""
+
+    def stop(row: dict[str, float]) -> None:
+        if row["step"] == 5:
+            raise LookupError("enough")
+
+    with pytest.raises(LookupError, match="enough"):
+        search_rates(chain(), batches(2), budget=5, device="cpu", checkpoint=checkpoint, watch=stop)
+    assert checkpoint.path.exists()
 
 
 def never() -> Iterator[tuple[Tensor, Tensor]]:
@@ -257,12 +366,88 @@ class TestRefusing:
             {"patience": None},
             {"needed_px": 1, "field_target": 0},
             {"gap": "ignore"},
-            {"gap": "report", "rate_optimizer": "sgd"},
+            {"gap": "report", "rate_optimizer": "sgd", "rate_learning_rate": 1.0},
+            {"smoothing": Smoothing(0), "field_target": 0},
         ],
     )
     def test_what_is_allowed_at_the_edge(self, settings: dict[str, object]) -> None:  # the control
         with pytest.raises(LookupError, match="data was asked for"):
             search_rates(chain(), never(), budget=1, device="cpu", **settings)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        ("name", "value", "text"),
+        [
+            ("smoothing", 0, "a Smoothing; give Smoothing(0) for none, Smoothing(WIDTH), or None"),
+            ("smoothing", 0.7, "a Smoothing; give Smoothing(0) for none"),
+            ("learning_rate", None, "a positive number; give one"),
+            ("learning_rate", "0.1", "a positive number; give one"),
+            ("field_target", None, "a weight; give a positive number, or 0 for no pull"),
+            ("field_target", "2", "a weight; give a positive number, or 0 for no pull"),
+            ("budget", "9", "a number of steps; give a whole one above 0"),
+        ],
+    )
+    def test_what_is_of_another_type(self, name: str, value: object, text: str) -> None:
+        settings: dict[str, Any] = {"budget": 20, "device": "cpu", name: value}
+        with pytest.raises(SearchError) as caught:
+            search_rates(chain(), never(), **settings)
+        said = str(caught.value)
+        assert said.startswith(f"search_rates: {name} = {value!r} is not ")
+        assert text in said
+
+    def test_a_learning_rate_beside_an_optimizer_does_not_matter(self) -> None:
+        model = chain()
+        own = torch.optim.SGD(weight_parameters(model), lr=0.1)
+        with pytest.raises(LookupError, match="data was asked for"):
+            search_rates(model, never(), budget=1, learning_rate=None, optimizer=own, device="cpu")  # type: ignore[arg-type]
+
+    def test_sgd_without_a_learning_rate(self) -> None:
+        text = "rate_optimizer = 'sgd' needs a rate_learning_rate: the one that follows from "
+        text += "limits and budget is Adam's; give one"
+        refuse(text, chain(), rate_optimizer="sgd")
+
+    def test_an_optimizer_of_another_model(self) -> None:
+        plain = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1))
+        model = relax(plain, {"0": PerSite(1, 4)}, example=torch.empty(1, 1, 16, 16, device="meta"))
+        text = "the optimizer holds parameters that are not the model's; make it after relax, which"
+        text += " returns a copy, from that copy's parameters"
+        refuse(text, model, optimizer=torch.optim.SGD(plain.parameters(), lr=0.1))
+        mixed = [*weight_parameters(model), *plain.parameters()]
+        refuse(text, model, optimizer=torch.optim.SGD(mixed, lr=0.1))
+
+    def test_a_model_that_is_wrapped(self) -> None:
+        fabric = open_fabric("cpu")
+        text = "the model is wrapped already (it is a _FabricModule), and the search wraps it "
+        text += "itself; give the module that relax returned"
+        refuse(text, fabric.setup_module(chain()), fabric=fabric)
+
+    @pytest.mark.parametrize("precision", ["16-mixed", "fp16", "64-true"])
+    def test_precisions_that_two_optimisers_cannot_share(self, precision: str) -> None:
+        text = f"precision = {precision!r} cannot be searched with (the loss scaling of float16 "
+        text += "does not serve two optimisers); use one of 32-true, bf16-mixed"
+        refuse(text, chain(), precision=precision)
+
+    def test_the_precision_of_a_fabric_of_ones_own(self) -> None:
+        fabric = Fabric(accelerator="cpu", devices=1, precision="64-true")
+        refuse("precision = '64-true' cannot be searched with", chain(), fabric=fabric)
+
+    def test_a_checkpoint_for_more_than_one_device(self, tmp_path: Path) -> None:
+        fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp")  # never launched
+        text = "a checkpoint is kept on one device only, and there are 2; leave the checkpoint out"
+        refuse(text, chain(), fabric=fabric, checkpoint=Checkpoint(tmp_path / "state"))
+
+    @pytest.mark.parametrize(
+        ("wrong", "said"),
+        [
+            ({"image": 0, "label": 1}, "a dict"),
+            ((0, 1, 2), "a tuple of 3"),
+            ([0], "a list of 1"),
+            (torch.zeros(2, 1, 8, 8), "a Tensor"),
+        ],
+    )
+    def test_batches_that_are_no_pair(self, wrong: object, said: str) -> None:
+        text = f"search_rates: a batch of the train_loader is {said}, not a pair (input, target); "
+        text += "give the DataLoader a collate_fn that makes one"
+        refuse(text, chain(), [wrong])
 
     def test_an_optimizer_that_holds_the_rates(self) -> None:
         model = chain()
@@ -280,25 +465,27 @@ class TestRefusing:
                 budget=0,
                 patience=-1,
                 needed_px=0,
-                learning_rate=-1,
                 rate_learning_rate=0,
                 field_target=-2,
                 gap="no",  # type: ignore[arg-type]
                 rate_optimizer="no",  # type: ignore[arg-type]
+                smoothing=0,  # type: ignore[arg-type]
+                precision="16-mixed",
                 optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
             )
         heading, *faults = str(caught.value).splitlines()
-        assert heading == "search_rates, 9 faults:"
+        assert heading == "search_rates, 10 faults:"
         assert [fault.split()[1] for fault in faults] == [
-            *("budget", "patience", "needed_px", "learning_rate", "rate_learning_rate"),
-            *("field_target", "gap", "rate_optimizer", "the"),
+            *("budget", "patience", "needed_px", "rate_learning_rate", "smoothing"),
+            *("field_target", "gap", "rate_optimizer", "the", "precision"),
         ]
 
     def test_a_model_without_sites(self) -> None:
         refuse("Sequential has no relaxed site; call relax on it first", nn.Sequential())
 
     def test_the_gap_bound_without_an_example(self) -> None:
-        text = "the gap bound needs the model's field graph; give relax an example input"
+        text = "the gap bound needs the model's field graph; give relax an example input, or do "
+        text += 'without the bound (gap = "ignore")'
         refuse(text, relaxed(6))
         search_rates(relaxed(6), batches(1), budget=1, gap="report", device="cpu")  # control
 
@@ -347,8 +534,9 @@ class TestWarning:
             )
         said = [str(warning.message).split(";")[0] for warning in caught]
         assert said == [
+            "500 px are needed, and limits and gap bound allow 25 px at most",  # before the search
             "no rate moved by more than 0.05 in 2 steps",
-            "the field is 7 px and 500 px are needed",
+            "the field is 7 px and 500 px are needed, but limits and bounds allow 25 px at most",
         ]
         assert {warning.filename for warning in caught} == {__file__}  # points at the caller
 

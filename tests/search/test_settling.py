@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dilsearch.search.settling import findings, rate_columns, settled
+from dilsearch.search.settling import findings, rate_columns, settled, tolerance_px
 
 COLUMNS = ("a[0]", "a[1]", "b[0]")
 LIMITS = {"a": (1, 9), "b": (2, 17)}
+WIDE = {"a": (1, 99), "b": (1, 99)}
 
 
 def row(step: int, *rates: float, field_px: float = 50.0) -> dict[str, float]:
@@ -27,7 +28,7 @@ class TestSettled:
         self, patience: int, moving: int, rest: int
     ) -> None:
         history = still(moving + rest + 1, moving_until=moving)
-        assert settled(history, patience) is (rest >= patience)
+        assert settled(history, patience, limits=WIDE) is (rest >= patience)
 
     @given(
         st.lists(st.lists(st.integers(8, 200), min_size=3, max_size=3), min_size=1, max_size=12),
@@ -43,37 +44,55 @@ class TestSettled:
             row(i, *((value + 64 * shift) / 64 for value in values))
             for i, values in enumerate(rates)
         ]
-        assert settled(here, patience) is settled(there, patience)
+        assert settled(here, patience, limits=WIDE) is settled(there, patience, limits=WIDE)
 
     @given(st.integers(0, 50))
     def test_patience_zero_never_settles(self, rows: int) -> None:
-        assert not settled(still(rows), 0)
+        assert not settled(still(rows), 0, limits=WIDE)
 
     @given(st.integers(1, 50), st.data())
     def test_a_history_that_is_too_short_never_settles(
         self, patience: int, data: st.DataObject
     ) -> None:
-        assert not settled(still(data.draw(st.integers(0, patience))), patience)
-        assert settled(still(patience + 1), patience)  # negative control: one row more
+        rows = data.draw(st.integers(0, patience))
+        assert not settled(still(rows), patience, limits=WIDE)
+        assert settled(still(patience + 1), patience, limits=WIDE)  # negative control: one row more
 
     @pytest.mark.parametrize("column", range(3))
     def test_one_rate_that_moves_is_enough(self, column: int) -> None:
         history = [row(step, 2.0, 3.0, 4.0) for step in range(6)]
-        assert settled(history, 5)
+        assert settled(history, 5, limits=WIDE)
         history[3][COLUMNS[column]] += 0.11
-        assert not settled(history, 5)
-        assert settled(history, 1)  # what came before the patience does not count
+        assert not settled(history, 5, limits=WIDE)
+        assert settled(history, 1, limits=WIDE)  # what came before the patience does not count
 
     @pytest.mark.parametrize("step", [0.03, -0.03])
     def test_slow_drift_is_movement(self, step: float) -> None:
         history = [row(i, 5.0 + step * i, 3.0, 4.0) for i in range(10)]
-        assert not settled(history, 9)
-        assert settled(history, 3)  # negative control: within 0.1 over three steps
+        assert not settled(history, 9, limits=WIDE)
+        assert settled(history, 3, limits=WIDE)  # negative control: within 0.1 over three steps
 
     def test_other_columns_do_not_count(self) -> None:
         history = [{**row(i, 2.0, 3.0, 4.0), "loss": 1.0 / (i + 1)} for i in range(6)]
-        assert settled(history, 5)
+        assert settled(history, 5, limits=WIDE)
         assert rate_columns(history[0]) == list(COLUMNS)
+
+    @pytest.mark.parametrize(
+        ("lower", "upper", "tolerance"),
+        [(1, 1, 0.0), (1, 4, 0.03), (4, 20, 0.1), (1, 11, 0.1), (1, 10, 0.09), (1, 64, 0.1)],
+    )
+    def test_movement_is_judged_against_the_limits(
+        self, lower: int, upper: int, tolerance: float
+    ) -> None:
+        assert tolerance_px(lower, upper) == pytest.approx(tolerance)
+        limits = {**WIDE, "b": (lower, upper)}
+
+        def swung_by(way_px: float) -> bool:
+            history = [row(step, 2.0, 3.0, lower + way_px * (step % 2)) for step in range(6)]
+            return settled(history, 5, limits=limits)
+
+        assert swung_by(0.99 * tolerance)
+        assert not swung_by(1.01 * tolerance + 1e-6)
 
 
 UNMOVED = (
@@ -149,6 +168,66 @@ def test_what_happened_in_between_counts(
 ) -> None:
     history = [row(0, *first), row(1, *between), row(2, *first)]
     assert list(findings(history, limits=LIMITS)) == said
+
+
+NO_ROOM = (
+    "no rate had room to move: limits and gap bound hold every one where it is; raise the upper "
+    'limits, select sites further down the network, or search with gap = "report"'
+)
+BEYOND = (
+    "the field is 50 px and 100 px are needed, but limits and bounds allow 80 px at most; select "
+    "more sites, deepen the network, or raise the upper limits, or set another needed_px if the "
+    "task asks for less"
+)
+LOWEST = (1.0, 1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "needed_px", "widest_px", "limits", "said"),
+    [
+        # a field out of reach is not to be had by searching longer
+        (START, MOVED, 100, 80, LIMITS, [BEYOND]),
+        (START, MOVED, 100, 100, LIMITS, [SHORT]),
+        (START, MOVED, 100, None, LIMITS, [SHORT]),
+        (START, MOVED, None, 80, LIMITS, []),
+        # rates without room are not to be moved by learning rates
+        (LOWEST, LOWEST, None, 50, LIMITS, [NO_ROOM]),
+        (LOWEST, LOWEST, None, 51, LIMITS, [UNMOVED]),
+        (LOWEST, LOWEST, None, None, LIMITS, [UNMOVED]),
+        (START, START, None, 50, LIMITS, [UNMOVED]),  # they may fall
+        (LOWEST, LOWEST, None, None, {"a": (1, 1), "b": (2, 2)}, [NO_ROOM]),
+        # sites whose limits are equal do not count
+        (LOWEST, LOWEST, None, None, {"a": (1, 1), "b": (2, 17)}, [UNMOVED]),
+        (LOWEST, (1.0, 1.0, 4.0), None, None, {"a": (1, 1), "b": (2, 17)}, []),
+        ((1.0, 1.0, 3.0), LOWEST, None, None, {"a": (1, 1), "b": (2, 17)}, [FELL]),
+        (
+            START,
+            (9.0, 1.5, 3.0),
+            None,
+            None,
+            {"a": (1, 9), "b": (3, 3)},
+            [ROSE.replace("2 of 3", "1 of 2")],
+        ),
+    ],
+)
+def test_findings_know_what_could_have_been(
+    first: tuple[float, ...],
+    last: tuple[float, ...],
+    needed_px: int | None,
+    widest_px: int | None,
+    limits: dict[str, tuple[int, int]],
+    said: list[str],
+) -> None:
+    history = [row(0, *first), row(1, *last)]
+    told = findings(history, limits=limits, needed_px=needed_px, widest_px=widest_px)
+    assert [sentence.replace("in 1 steps", "in 2 steps") for sentence in told] == said
+
+
+def test_a_fallen_search_is_not_told_to_give_what_it_was_given() -> None:
+    history = [row(0, *START), row(1, *LOWEST)]
+    assert list(findings(history, limits=LIMITS)) == [FELL]
+    (pulled,) = findings(history, limits=LIMITS, needed_px=50)
+    assert pulled == FELL.replace("give its needed_px", "pull harder (field_target)")
 
 
 def test_a_field_that_is_not_known_is_not_called_short() -> None:

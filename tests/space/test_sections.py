@@ -69,6 +69,14 @@ def test_a_length_is_given_in_steps_or_for_each_pixel(section):
             section(**values)
 
 
+def test_sgd_for_the_rates_needs_a_learning_rate():
+    text = r'rate_optimizer = "sgd" needs a rate_learning_rate: the one that follows from limits'
+    with pytest.raises(ValidationError, match=text):
+        SearchSection(steps=5, rate_optimizer="sgd")
+    section = SearchSection(steps=5, rate_optimizer="sgd", rate_learning_rate=2.0)
+    assert section.rate_optimizer == "sgd"
+
+
 def test_one_glob_needs_no_list():
     assert SitesSection(select="a.*", upper=4).select == ("a.*",)
 

@@ -5,8 +5,12 @@ import math
 import pytest
 
 from dilsearch.errors import SpaceError
+from dilsearch.pipeline.rates import control_rates
+from dilsearch.pipeline.workbench import build_relaxed
+from dilsearch.search import out_of_reach
 from dilsearch.space import SearchSpace
 from dilsearch.study import STUDIES, Part, Variant
+from dilsearch.surgery import read_plan
 
 CASES = [
     (part, variant)
@@ -29,6 +33,19 @@ def test_every_variant_can_be_loaded_and_differs_from_the_others(
     assert space.hash not in others
     with pytest.raises(SpaceError):  # negative control
         load(part, Variant("wrong", "no such key", ("search.smothing=0",)))
+
+
+@pytest.mark.parametrize("part", STUDIES["search-robustness"].parts, ids=lambda part: part.name)
+def test_networks_and_handmade_rates_fit(part: Part) -> None:
+    # found out here, and not an hour into the study
+    for variant in part.variants:
+        space = load(part, variant)
+        relaxed = build_relaxed(space, 0)
+        control_rates(space, read_plan(relaxed))
+        plan = read_plan(relaxed)
+        if "toy" in part.name or part.name == "sizes":
+            assert out_of_reach(relaxed, gap="enforce", needed_px=space.needed_px) is None
+        assert len(plan) == {"toy-512": 6, "regseg-1024": 13, "camvid": 13}.get(part.name, 5)
 
 
 def test_factors_of_the_options_are_those_they_claim() -> None:

@@ -43,6 +43,9 @@ if mode in ("wait", "stubborn"):
 if mode == "fail":
     print("a warning\\ndilsearch: the disk is full\\n\\n", file=sys.stderr)
     sys.exit(2)
+if mode == "faults":
+    print("a warning\\ndilsearch: the space, 2 faults:\\n  - one\\n  - two", file=sys.stderr)
+    sys.exit(2)
 if mode == "die":
     sys.exit(9)
 if mode != "idle":
@@ -182,6 +185,12 @@ def test_failures_do_not_stop_the_others(runs: Runs) -> None:
         "2 of 4 runs failed (bars default seed 0, bars plain seed 0); the first because: "
         "the disk is full"
     )
+
+
+def test_a_list_of_faults_is_told_whole(runs: Runs) -> None:
+    runs.modes = {"default-seed0": "faults"}
+    outcome = runs.run()
+    assert list(outcome.failed.values()) == ["the space, 2 faults: - one - two"]
 
 
 @pytest.mark.parametrize(

@@ -137,10 +137,11 @@ def test_the_table_in_markdown(root: Path, study: Study) -> None:
     assert bars.startswith("Thin bars\n")
     lines = bars.splitlines()
     assert lines[2:6] == [
-        "| variant | seeds | field found | field, px | needed, px | searched | search, s |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-        "| default | 2 | 1 of 2 | 90 (89 to 90) | 100 | 0.800 (0.700 to 0.900) | 40 |",
-        "| plain | 1 | 1 of 1 | 250 (250 to 250) | 100 |  | 30 |",
+        "| variant | seeds | field found | field, px | needed, px | searched | search, s "
+        "| retrain, s |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| default | 2 | 1 of 2 | 90 (89 to 90) | 100 | 0.800 (0.700 to 0.900) | 40 | 20 |",
+        "| plain | 1 | 1 of 1 | 250 (250 to 250) | 100 |  | 30 | 20 |",
     ]
     assert "- `plain`: no smoothing | at all" in lines
     assert (

@@ -116,6 +116,14 @@ def test_every_fault_is_reported_at_once_and_nothing_changes(model: nn.Module) -
     assert [type(m) for m in model.modules()] == [type(m) for m in before.modules()]
 
 
+@pytest.mark.parametrize("kind", ["Conv1d", "Conv3d", "ConvTranspose1d", "ConvTranspose3d"])
+def test_convolutions_of_other_kinds_are_named_as_such(kind: str) -> None:
+    model = nn.Sequential(getattr(nn, kind)(1, 2, 3))
+    text = f"site '0' is a {kind}, and only nn.Conv2d and BranchConv2d can be relaxed"
+    with pytest.raises(SurgeryError, match=text):
+        relax(model, {"0": PerSite(1, 8)})
+
+
 def test_relaxing_in_two_steps_is_relaxing_at_once(model: nn.Module) -> None:
     once = relax(model, {"3": PerSite(1, 8), "5": PerSite(1, 6)}, example=EXAMPLE)
     twice = relax(relax(model, {"5": PerSite(1, 6)}), {"3": PerSite(1, 8)}, example=EXAMPLE)
