@@ -1,10 +1,11 @@
 """Ways to make the search sure, most of them not kept, each against the plain gradient.
 
-    python tests/benchmarks/search_alternatives.py [--size 128] [--seeds 2] [--only NAME ...]
+    python tests/benchmarks/search_alternatives.py [--size PX] [--seeds N] [--pull] [--only NAME]
 
 One line of JSON for each run: field found, far accuracy of the float network, seconds. Every run is
-the search of the toy space at that size, from rates 1, without smoothing and field target unless
-the alternative needs them.
+the search of the toy space at that size, from rates 1, without smoothing unless the alternative
+has it, and without the field target unless ``--pull`` gives it to all: ``smoothed --pull`` is what
+a search does by default, but for ending early.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from dilsearch.ops import fractional_conv2d
 from dilsearch.pipeline import build_relaxed
 from dilsearch.scores import scores
 from dilsearch.search import (
+    FieldTarget,
     Smoothing,
     build_rate_optimizer,
     default_rate_learning_rate,
@@ -45,8 +47,9 @@ from dilsearch.training import (
 class Plain(Hooks):
     """The plain gradient: clamp after every step."""
 
-    def __init__(self, model: nn.Module, steps: int, seed: int) -> None:
+    def __init__(self, model: nn.Module, steps: int, seed: int, target: FieldTarget | None) -> None:
         self.model, self.steps, self.seed, self.step = model, steps, seed, 0
+        self.target = target
         self.rates = rate_parameters(model)
 
     def begin(self) -> None:
@@ -55,6 +58,10 @@ class Plain(Hooks):
     def before_step(self, step: int) -> None:
         self.step = step
         self.centres = [rate.detach().clone() for rate in self.rates]
+
+    def before_update(self) -> None:
+        if self.target is not None:
+            self.target.add_gradient(self.model)
 
     @torch.no_grad()
     def after_step(self) -> Mapping[str, float]:
@@ -67,6 +74,7 @@ class Relative(Plain):
 
     @torch.no_grad()
     def before_update(self) -> None:
+        super().before_update()
         for rate in self.rates:
             rate.grad.mul_(rate)
 
@@ -91,6 +99,7 @@ class TwoSided(Plain):
     def before_update(self) -> None:
         for rate, centre in zip(self.rates, self.centres, strict=True):
             rate.copy_(centre)
+        super().before_update()
 
 
 class Mirrored(TwoSided):
@@ -112,8 +121,8 @@ class Mirrored(TwoSided):
 class Smoothed(Plain):
     """Smoothed rates as they are, to compare the mirrored ones with."""
 
-    def __init__(self, model: nn.Module, steps: int, seed: int) -> None:
-        super().__init__(model, steps, seed)
+    def __init__(self, model: nn.Module, steps: int, seed: int, target: FieldTarget | None) -> None:
+        super().__init__(model, steps, seed, target)
         self.smoothed = SmoothedRates(model, Smoothing(), steps=steps, seed=seed, gap="enforce")
 
     def before_step(self, step: int) -> None:
@@ -121,6 +130,7 @@ class Smoothed(Plain):
 
     def before_update(self) -> None:
         self.smoothed.restore()
+        super().before_update()
 
 
 class FrozenRates(Plain):
@@ -138,6 +148,7 @@ class FrozenWeights(Plain):
     """Weights keep still for the first tenth of the steps."""
 
     def before_update(self) -> None:
+        super().before_update()
         if self.step < 0.1 * self.steps:
             for weight in weight_parameters(self.model):
                 weight.grad = None
@@ -187,7 +198,7 @@ ALTERNATIVES: dict[str, type[Plain]] = {
 
 
 def run(
-    name: str, size_px: int, seed: int, *, share: float = 1.0, draw: int = 0
+    name: str, size_px: int, seed: int, *, pull: bool, share: float = 1.0, draw: int = 0
 ) -> dict[str, object]:
     space = SearchSpace.load("toy", None, [f"data.size_px={size_px}"])
     steps = round(share * space.search_steps)
@@ -200,6 +211,8 @@ def run(
         limits = [float(torch.tensor(limit).log()) for limit in limits]
     batch = space.train.batch_size
     stream = data.train_stream(seed=seed * 2 + 1 + 1000 * draw, samples=steps * batch)
+    target = FieldTarget(space.needed_px) if pull else None
+    hooks = ALTERNATIVES[name](model, steps, seed, target)
     started = time.monotonic()
     history = fit(
         model,
@@ -220,7 +233,7 @@ def run(
         ),
         loss=build_loss("cross_entropy"),
         schedule=PolySchedule(steps, warmup_steps=20),
-        hooks=ALTERNATIVES[name](model, steps, seed),
+        hooks=hooks,
     )
     seconds = time.monotonic() - started
     result = evaluate(
@@ -228,6 +241,7 @@ def run(
     )
     return {
         "alternative": name,
+        "pull": pull,
         "size_px": size_px,
         "seed": seed,
         "steps": steps,
@@ -239,9 +253,9 @@ def run(
     }
 
 
-def restarts(size_px: int, seed: int) -> dict[str, object]:
+def restarts(size_px: int, seed: int, *, pull: bool) -> dict[str, object]:
     """Three searches of a third of the steps from the same weights: the one of lowest loss."""
-    tried = [run("plain", size_px, seed, share=1 / 3, draw=draw) for draw in range(3)]
+    tried = [run("plain", size_px, seed, pull=pull, share=1 / 3, draw=draw) for draw in range(3)]
     best = min(tried, key=lambda result: float(str(result["loss"])))
     seconds = sum(float(str(result["seconds"])) for result in tried)
     return {**best, "alternative": "restarts", "seconds": round(seconds, 1)}
@@ -252,11 +266,13 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--only", nargs="*", default=[*ALTERNATIVES, "restarts"])
+    parser.add_argument("--pull", action="store_true")
     arguments = parser.parse_args()
+    size_px, pull = arguments.size, arguments.pull
     for seed in range(arguments.seeds):
         for name in arguments.only:
-            single = restarts(arguments.size, seed) if name == "restarts" else None
-            print(json.dumps(single or run(name, arguments.size, seed)), flush=True)
+            single = restarts(size_px, seed, pull=pull) if name == "restarts" else None
+            print(json.dumps(single or run(name, size_px, seed, pull=pull)), flush=True)
 
 
 if __name__ == "__main__":
