@@ -1,6 +1,7 @@
 """The search as a library: any small model, any loader, any loss, and what is refused."""
 
 import inspect
+import json
 import re
 import warnings
 from collections.abc import Iterator
@@ -559,3 +560,30 @@ def test_the_pull_has_one_default_wherever_it_is_set() -> None:
     parameters = inspect.signature(search_rates).parameters
     spaces = SearchSection(steps=1).field_target
     assert parameters["field_target"].default == FieldTarget(9).weight == spaces == 2.0
+
+
+def _search_on_rank(fabric: Fabric, folder: Path, pulled: bool) -> None:
+    model = chain(seed=fabric.global_rank)  # DistributedDataParallel takes the weights of rank 0
+    own = [batch(2 * step + fabric.global_rank) for step in range(3)]
+    more: dict[str, Any] = {"needed_px": 25} if pulled else {}
+    plan = search_rates(model, own, budget=6, seed=5, fabric=fabric, **more)
+    weights = [weight.sum().item() for weight in weight_parameters(model)]
+    text = json.dumps([fabric.world_size, {site: list(rates) for site, rates in plan.items()}])
+    (folder / f"rank{fabric.global_rank}").write_text(text + json.dumps(weights))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("pulled", [False, True])
+def test_two_ranks_find_one_plan(pulled: bool, tmp_path: Path) -> None:
+    # autograd's threads, which tests before this one have begun, do not survive a fork
+    fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp_spawn")
+    fabric.launch(_search_on_rank, tmp_path, pulled)
+    first, second = ((tmp_path / f"rank{rank}").read_text() for rank in (0, 1))
+    assert first == second
+    assert first.startswith("[2, ")
+    # negative control: what a rank would find in its own batches alone
+    alone = search_rates(
+        chain(), [batch(2 * step) for step in range(3)], budget=6, seed=5, device="cpu"
+    )
+    assert json.dumps({site: list(rates) for site, rates in alone.items()}) not in first
