@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         read_plan,
         relax,
         save,
+        weight_parameters,
     )
     from dilsearch.tracing import trace_graph
 
@@ -60,6 +61,7 @@ __all__ = [
     "save",
     "search_rates",
     "trace_graph",
+    "weight_parameters",
 ]
 
 _HOMES = {
@@ -86,6 +88,7 @@ _HOMES = {
     "save": "dilsearch.surgery",
     "search_rates": "dilsearch.search",
     "trace_graph": "dilsearch.tracing",
+    "weight_parameters": "dilsearch.surgery",
 }
 
 

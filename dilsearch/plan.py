@@ -153,12 +153,12 @@ class DilationPlan(Mapping[str, tuple[float, ...]]):
             raise PlanError(f"{source} has no table 'sites'; each site needs its kind and rates")
         return cls({site: _read_site(entry, site, source) for site, entry in entries.items()})
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write ``to_json`` to a file; inside a run folder use the folder's atomic writer."""
         Path(path).write_text(self.to_json(), encoding="utf-8")
 
     @classmethod
-    def load(cls, path: Path) -> "DilationPlan":
+    def load(cls, path: Path | str) -> "DilationPlan":
         """Read a plan file.
 
         Raises:

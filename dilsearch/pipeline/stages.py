@@ -32,6 +32,8 @@ NETWORK_FILES = {
     "control": "control.safetensors",
 }
 """The three networks a run compares, and where their weights lie."""
+NETWORK_NAMES = {"fractional": "searched", "retrain": "retrained", "control": "control"}
+"""What reports call them."""
 STAGE_OF = {"fractional": "search", "retrain": "retrain", "control": "control"}
 """The stage that trains each of them."""
 OUTPUTS: Mapping[str, tuple[str, ...]] = {
@@ -146,7 +148,7 @@ def run_evaluate(bench: Workbench) -> Summary:
         if not bench.folder.is_finished(STAGE_OF[network]):
             continue
         model = _trained_network(bench, network)
-        bench.reporter.say(f"evaluating the {network} network")
+        bench.reporter.say(f"evaluating the {NETWORK_NAMES[network]} network")
         result = evaluate(
             model,
             bench.data.validation,

@@ -49,6 +49,12 @@ def check_arguments(model: nn.Module, *, optimizer: Optimizer | None, **given: A
                 "a field in whole pixels; give one above 0, or None if it is unknown",
             ),
             (
+                "loss",
+                given["loss"] is None or callable(given["loss"]),
+                "a function of output and target; give one, or None for the cross-entropy of "
+                "labelled pixels",
+            ),
+            (
                 "learning_rate",
                 optimizer is not None or _is_positive(given["learning_rate"]),
                 "a positive number; give one",

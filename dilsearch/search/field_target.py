@@ -54,12 +54,22 @@ class FieldTarget:
             )
 
     def penalty(self, model: nn.Module) -> float:
-        """The value of the hinge at the present rates."""
+        """The value of the hinge at the present rates.
+
+        Raises:
+            SearchError: If the model has no field graph.
+        """
+        self.check(model)
         return self.weight * max(0.0, 1 - _field(model).size_px / self.needed_px)
 
     @torch.no_grad()
     def add_gradient(self, model: nn.Module) -> None:
-        """Add the hinge's gradient to that of the rates, as if it stood in the loss."""
+        """Add the hinge's gradient to that of the rates, as if it stood in the loss.
+
+        Raises:
+            SearchError: If the model has no field graph.
+        """
+        self.check(model)
         field = _field(model)
         if field.size_px >= self.needed_px:
             return
@@ -73,7 +83,7 @@ class FieldTarget:
 def _field(model: nn.Module) -> RealField:
     """The field at the mean rate of every site; only the first branch of a site has its slope."""
     graph = field_graph(model)
-    assert graph is not None  # checked before the search
+    assert graph is not None  # checked by those who call
     plan = read_plan(model)
     means = {site: (sum(rates) / len(rates),) * len(rates) for site, rates in plan.items()}
     return real_field(graph, plan.replace(means))

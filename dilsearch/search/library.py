@@ -115,6 +115,7 @@ def search_rates(
     """
     check_arguments(
         model,
+        loss=loss,
         budget=budget,
         learning_rate=learning_rate,
         optimizer=optimizer,
@@ -182,6 +183,7 @@ def _identity(
 
 def _cycled(loader: Iterable[tuple[Tensor, Tensor]]) -> Batches:
     def batches(start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        given = 0
         for epoch in itertools.count():
             count = 0
             # a DistributedSampler left to itself gives every epoch in one order
@@ -196,11 +198,14 @@ def _cycled(loader: Iterable[tuple[Tensor, Tensor]]) -> Batches:
                     )
                 count += 1
                 yield batch[0], batch[1]
+            if count == 0 and epoch == 0:
+                raise SearchError("search_rates: the train_loader is empty; give one with batches")
             if count == 0:
                 raise SearchError(
-                    "search_rates: the train_loader gives no batch (any more); give a DataLoader "
-                    "or a list, which can be gone through again, and not a generator"
+                    f"search_rates: the train_loader ended for good after batch {given}; give a "
+                    "DataLoader or a list, which can be gone through again, and not a generator"
                 )
+            given += count
 
     return batches
 

@@ -58,4 +58,4 @@ def limiting(gap: str) -> str:
     return "limits and gap bound allow" if gap == "enforce" else "the upper limits allow"
 
 
-REMEDY = "select more sites, deepen the network, or raise the upper limits"
+REMEDY = "select more sites, deepen the network, or raise upper limits that lie below the bound"

@@ -1,7 +1,13 @@
 """Make a model's dilation rates learnable, read them, and turn it back into plain layers."""
 
 from dilsearch.surgery.discretize import discretize
-from dilsearch.surgery.rates import clamp_rates, field_graph, rate_parameters, read_plan
+from dilsearch.surgery.rates import (
+    clamp_rates,
+    field_graph,
+    rate_parameters,
+    read_plan,
+    weight_parameters,
+)
 from dilsearch.surgery.relax import relax
 from dilsearch.surgery.weights import load, save
 
@@ -14,4 +20,5 @@ __all__ = [
     "read_plan",
     "relax",
     "save",
+    "weight_parameters",
 ]

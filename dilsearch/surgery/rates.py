@@ -78,9 +78,11 @@ def clamp_rates(model: nn.Module, *, gap: Literal["enforce", "ignore"] = "ignore
         The plan after clamping.
 
     Raises:
-        SurgeryError: If a rate is not a finite number, or the gap bound is asked for where
-            ``relax`` was given no example to trace.
+        SurgeryError: If a rate is not a finite number, ``gap`` is neither word, or the gap bound is
+            asked for where ``relax`` was given no example to trace.
     """
+    if gap not in ("enforce", "ignore"):
+        raise SurgeryError(f"clamp_rates: gap = {gap!r} is unknown; use 'enforce' or 'ignore'")
     sites = relaxed_sites(model)
     before = _values(sites)
     limits = {

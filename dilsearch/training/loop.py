@@ -54,7 +54,7 @@ def fit(
         One row a step: step, samples seen, loss, learning rate, and what ``hooks.after_step`` gave.
 
     Raises:
-        RunError: If the loss stops being a finite number.
+        RunError: If the loss stops being a finite number, or is more than one.
         KeyboardInterrupt: After the step in flight, with the checkpoint written.
     """
     original = [[float(group["lr"]) for group in opt.param_groups] for opt in optimizers]
@@ -86,7 +86,7 @@ def fit(
             hooks.before_step(step)
             images, labels = fabric.to_device(images), fabric.to_device(labels)
             logits = wrapped(images)
-            value = loss(logits, labels)
+            value = _scalar(loss(logits, labels))
             fabric.backward(value)
             reported = _finite(value, step)  # before the weights are moved by what is no number
             hooks.before_update()
@@ -136,6 +136,14 @@ def _scale(
     for optimizer, rates in zip(optimizers, original, strict=True):
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * factor
+
+
+def _scalar(loss: Tensor) -> Tensor:
+    if loss.numel() != 1:
+        raise RunError(
+            f"the loss has shape {tuple(loss.shape)} and is not one number; take its mean or sum"
+        )
+    return loss
 
 
 def _batch_size(images: object) -> int:

@@ -143,3 +143,10 @@ def test_it_needs_the_graph() -> None:
     with pytest.raises(SearchError, match=text):
         FieldTarget(9).check(relaxed(6))
     FieldTarget(9).check(relaxed(6, traced=True))  # negative control
+
+
+def test_without_a_field_graph_it_is_an_error_in_ones_own_loop_too() -> None:
+    model = relaxed(6)
+    for use in (FieldTarget(9).add_gradient, FieldTarget(9).penalty):
+        with pytest.raises(SearchError, match="a field target needs the model's field graph; give"):
+            use(model)

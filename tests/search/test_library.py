@@ -381,6 +381,7 @@ class TestRefusing:
             ("smoothing", 0, "a Smoothing; give Smoothing(0) for none, Smoothing(WIDTH), or None"),
             ("smoothing", 0.7, "a Smoothing; give Smoothing(0) for none"),
             ("learning_rate", None, "a positive number; give one"),
+            ("loss", "ce", "a function of output and target; give one, or None for the cross-"),
             ("learning_rate", "0.1", "a positive number; give one"),
             ("field_target", None, "a weight; give a positive number, or 0 for no pull"),
             ("field_target", "2", "a weight; give a positive number, or 0 for no pull"),
@@ -508,8 +509,10 @@ class TestRefusing:
         def generator() -> Iterator[tuple[Tensor, Tensor]]:
             yield from batches(seen)
 
-        text = "search_rates: the train_loader gives no batch (any more); give a DataLoader or a "
-        text += "list, which can be gone through again, and not a generator"
+        text = "search_rates: the train_loader is empty; give one with batches"
+        if seen:
+            text = "search_rates: the train_loader ended for good after batch 1; give a "
+            text += "DataLoader or a list, which can be gone through again, and not a generator"
         with pytest.raises(SearchError, match=re.escape(text)):
             search_rates(chain(), generator(), budget=2, device="cpu")
         # negative control: a generator that lasts is good enough

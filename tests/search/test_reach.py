@@ -66,8 +66,8 @@ def test_no_plan_within_the_limits_is_wider(
 
 
 def test_what_is_said_before_a_search_that_cannot_succeed() -> None:
-    remedy = "; select more sites, deepen the network, or raise the upper limits, or set another "
-    remedy += "needed_px if the task asks for less"
+    remedy = "; select more sites, deepen the network, or raise upper limits that lie below the "
+    remedy += "bound, or set another needed_px if the task asks for less"
     assert out_of_reach(chain(), gap="enforce", needed_px=26) == (
         "26 px are needed, and limits and gap bound allow 25 px at most" + remedy
     )

@@ -130,6 +130,22 @@ def test_a_loss_that_is_no_number_stops_the_training() -> None:
         train(network(), source=poisoned)
 
 
+def test_a_loss_that_is_many_numbers_is_named() -> None:
+    with pytest.raises(
+        RunError, match=r"the loss has shape \(2, 8, 8\) and is not one number; take"
+    ):
+        fit(
+            network(),
+            batches,
+            fabric=open_fabric("cpu"),
+            optimizers=(torch.optim.SGD(network().parameters(), lr=0.1),),
+            loss=lambda logits, labels: nn.functional.cross_entropy(
+                logits, labels, reduction="none"
+            ),
+            schedule=PolySchedule(STEPS),
+        )
+
+
 def test_data_that_ends_early_is_an_error() -> None:
     with pytest.raises(RunError, match="the data ended after step 8 of 20; give more batches"):
         train(network(), steps=20)
