@@ -269,7 +269,7 @@ def test_the_summary_says_how_the_search_ended(tmp_path: Path, finished: Path) -
         "no rate moved by more than 0.05 in 8 steps",
         "the field is 87 px and 500 px are needed, but limits and bounds allow 87 px at most",
     ]
-    warning = "search: 500 px are needed, and the upper limits allow 87 px at most; "
+    warning = "search: 500 px are needed, and limits and bounds allow 87 px at most; "
     assert said[0].startswith(warning)  # before the training and not after it
     assert "search: the rates settled after 8 of 10 steps" in said
     assert [f"search: {finding}" in said for finding in summary["findings"]] == [True, True]

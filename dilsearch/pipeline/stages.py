@@ -19,7 +19,7 @@ from dilsearch.plan import DilationPlan
 from dilsearch.scores import counts_table, scores
 from dilsearch.search import Smoothing, out_of_reach, search
 from dilsearch.surgery import field_graph, load, read_plan, save
-from dilsearch.surgery.rates import site_granularities, weight_parameters
+from dilsearch.surgery.rates import rate_limits, weight_parameters
 from dilsearch.training import Evaluation, build_loss, evaluate, fit, weight_optimizer
 from dilsearch.training.losses import Loss
 
@@ -89,10 +89,7 @@ def run_search(bench: Workbench) -> Summary:
             "field_px": int(result.history[-1]["field_px"]),
             "needed_px": space.needed_px,
             "settled": result.settled,
-            "limits": {
-                site: [granularity.lower, granularity.upper]
-                for site, granularity in site_granularities(model).items()
-            },
+            "limits": {site: list(limits) for site, limits in rate_limits(model).items()},
             "findings": list(result.findings),
         }
     }
@@ -104,11 +101,7 @@ def run_convert(bench: Workbench) -> Summary:
     model = bench.relaxed_network()
     graph = field_graph(model)
     assert graph is not None  # the workbench always traces
-    limits = {
-        site: (granularity.lower, granularity.upper)
-        for site, granularity in site_granularities(model).items()
-    }
-    projection = project(plan, graph, bench.space.gap.policy, limits=limits)
+    projection = project(plan, graph, bench.space.gap.policy, limits=rate_limits(model))
     bench.folder.write_csv("projection.csv", _changes_frame(projection))
     table = graph.propagate(projection.plan)
     bench.folder.write_csv("field.csv", field_frame(table))

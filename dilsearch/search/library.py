@@ -139,9 +139,8 @@ def search_rates(
         weight_decay=1e-4,
     )
     if checkpoint is not None:
-        checkpoint = replace(
-            checkpoint, training=_identity(model, checkpoint, budget, weights, seed)
-        )
+        identity = _identity(model, budget, seed, type(weights).__name__, rate_optimizer)
+        checkpoint = replace(checkpoint, training=f"{checkpoint.training} {identity}")
     fabric = open_fabric(str(device), precision) if fabric is None else fabric
     unreachable = out_of_reach(model, gap=gap, needed_px=needed_px)
     if unreachable is not None:
@@ -171,14 +170,12 @@ def search_rates(
     return result.plan
 
 
-def _identity(
-    model: nn.Module, checkpoint: Checkpoint, budget: int, weights: Optimizer, seed: int
-) -> str:
+def _identity(model: nn.Module, *settings: object) -> str:
     """What a state must have been left by for this search to go on from it."""
     sites = [f"{name} {what}" for name, what in site_granularities(model).items()]
     shapes = [f"{name} {tuple(value.shape)}" for name, value in model.named_parameters()]
-    told = "\n".join((f"{budget} {seed} {type(weights).__name__}", *sites, *shapes))
-    return f"{checkpoint.training} {sha256(told.encode()).hexdigest()}".strip()
+    told = "\n".join((*map(str, settings), *sites, *shapes))
+    return sha256(told.encode()).hexdigest()
 
 
 def _cycled(loader: Iterable[tuple[Tensor, Tensor]]) -> Batches:

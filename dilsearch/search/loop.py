@@ -12,14 +12,15 @@ from torch.optim import Optimizer
 
 from dilsearch.errors import PlanError, SurgeryError
 from dilsearch.geometry import FieldGraph
+from dilsearch.geometry.project import Limits
 from dilsearch.plan import DilationPlan
 from dilsearch.search.field_target import FieldTarget
 from dilsearch.search.rate_optimizer import build_rate_optimizer
 from dilsearch.search.reach import widest_field_px
-from dilsearch.search.settling import Limits, findings, settled, tolerance_px
+from dilsearch.search.settling import findings, settled, tolerance_px
 from dilsearch.search.smoothing import SmoothedRates, Smoothing
 from dilsearch.surgery import clamp_rates, field_graph, read_plan
-from dilsearch.surgery.rates import relaxed_sites, site_granularities
+from dilsearch.surgery.rates import rate_limits, relaxed_sites
 from dilsearch.training import Checkpoint, Hooks, PolySchedule, fit
 from dilsearch.training.checkpoints import Row
 from dilsearch.training.loop import Batches, History
@@ -108,10 +109,7 @@ def search(
     target = FieldTarget(needed_px, field_target) if needed_px and field_target else None
     if target is not None:
         target.check(model)
-    limits = {
-        site: (granularity.lower, granularity.upper)
-        for site, granularity in site_granularities(model).items()
-    }
+    limits = rate_limits(model)
     rates = build_rate_optimizer(
         model, name=rate_optimizer, learning_rate=rate_learning_rate, steps=schedule.steps
     )

@@ -6,8 +6,9 @@ from torch import nn
 
 from dilsearch.errors import PlanError
 from dilsearch.geometry import enforce_bounds
+from dilsearch.search.settling import REMEDY
 from dilsearch.surgery import field_graph, read_plan
-from dilsearch.surgery.rates import site_granularities
+from dilsearch.surgery.rates import rate_limits
 
 
 def widest_field_px(model: nn.Module, gap: Literal["enforce", "ignore"]) -> int | None:
@@ -23,7 +24,7 @@ def widest_field_px(model: nn.Module, gap: Literal["enforce", "ignore"]) -> int 
     graph = field_graph(model)
     if graph is None:
         return None
-    limits = {site: (g.lower, g.upper) for site, g in site_granularities(model).items()}
+    limits = rate_limits(model)
     plan = read_plan(model)
     widest = plan.replace(
         {site: (float(limits[site][1]),) * len(rates) for site, rates in plan.items()}
@@ -48,14 +49,5 @@ def out_of_reach(
     if widest_px is None or widest_px >= needed_px:
         return None
     return (
-        f"{needed_px} px are needed, and {limiting(gap)} {widest_px} px at most; {REMEDY}, or set "
-        "another needed_px if the task asks for less"
+        f"{needed_px} px are needed, and limits and bounds allow {widest_px} px at most; {REMEDY}"
     )
-
-
-def limiting(gap: str) -> str:
-    """What holds the field, as the subject of a sentence."""
-    return "limits and gap bound allow" if gap == "enforce" else "the upper limits allow"
-
-
-REMEDY = "select more sites, deepen the network, or raise upper limits that lie below the bound"

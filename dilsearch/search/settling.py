@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from dilsearch.search.reach import REMEDY
+from dilsearch.geometry.project import Limits
 
-Limits = Mapping[str, tuple[int, int]]
-"""Lower and upper limit by site."""
-
+REMEDY = (
+    "select more sites, deepen the network, raise upper limits that lie below the bound, or set "
+    "another needed_px if the task asks for less"
+)
+"""What helps where limits and bounds leave the needed field out of reach."""
 SETTLED_PX = 0.1
 SETTLED_SHARE = 0.01
 UNMOVED = 0.05
@@ -92,10 +94,7 @@ def _unmoved(
 def _short(field_px: int, needed_px: int, widest_px: int | None) -> str:
     found = f"the field is {field_px} px and {needed_px} px are needed"
     if widest_px is not None and widest_px < needed_px:
-        return (
-            f"{found}, but limits and bounds allow {widest_px} px at most; {REMEDY}, or set "
-            "another needed_px if the task asks for less"
-        )
+        return f"{found}, but limits and bounds allow {widest_px} px at most; {REMEDY}"
     return (
         f"{found}; search longer, raise the upper limits, pull harder (field_target), or set "
         "another needed_px if the task asks for less"

@@ -9,6 +9,7 @@ from torch import nn
 
 from dilsearch.errors import SurgeryError
 from dilsearch.geometry import FieldGraph, enforce_bounds
+from dilsearch.geometry.project import Limits
 from dilsearch.layers import RelaxedConv2d
 from dilsearch.plan import DilationPlan, SiteRates
 from dilsearch.sites import Granularity
@@ -38,6 +39,11 @@ def relaxed_sites(model: nn.Module) -> dict[str, RelaxedConv2d]:
 def site_granularities(model: nn.Module) -> dict[str, Granularity]:
     """What may vary at each relaxed site, upstream first where the graph is known."""
     return {name: layer.granularity for name, layer in relaxed_sites(model).items()}
+
+
+def rate_limits(model: nn.Module) -> Limits:
+    """Lower and upper limit of the rates at each relaxed site, in the same order."""
+    return {site: (g.lower, g.upper) for site, g in site_granularities(model).items()}
 
 
 def field_graph(model: nn.Module) -> FieldGraph | None:
@@ -85,9 +91,7 @@ def clamp_rates(model: nn.Module, *, gap: Literal["enforce", "ignore"] = "ignore
         raise SurgeryError(f"clamp_rates: gap = {gap!r} is unknown; use 'enforce' or 'ignore'")
     sites = relaxed_sites(model)
     before = _values(sites)
-    limits = {
-        name: (layer.granularity.lower, layer.granularity.upper) for name, layer in sites.items()
-    }
+    limits = rate_limits(model)
     # a step may have gone below 0, which no plan can hold: limits first
     after = _plan(
         sites,

@@ -146,11 +146,14 @@ def _scalar(loss: Tensor) -> Tensor:
     return loss
 
 
-def _batch_size(images: object) -> int:
-    """Length of the first tensor in whatever the model is given."""
-    while not isinstance(images, Tensor):
-        images = next(iter(images.values() if isinstance(images, Mapping) else images))  # type: ignore[call-overload]
-    return len(images)
+def _batch_size(inputs: object) -> int:
+    """Length of the first tensor in whatever the model is given; 0 where there is none."""
+    if isinstance(inputs, Tensor):
+        return len(inputs)
+    values = inputs.values() if isinstance(inputs, Mapping) else inputs
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        return 0
+    return next((size for value in values if (size := _batch_size(value))), 0)
 
 
 def _finite(loss: Tensor, step: int) -> float:

@@ -205,6 +205,7 @@ class TestSearching:
             {"model": lambda: chain(upper=9)},
             {"model": lambda: chain(sites=2)},
             {"optimizer": lambda model: torch.optim.Adam(weight_parameters(model))},
+            {"rate_optimizer": "sgd", "rate_learning_rate": 0.1},
         ],
     )
     def test_another_searchs_checkpoint_is_not_continued(
@@ -538,7 +539,7 @@ class TestWarning:
             )
         said = [str(warning.message).split(";")[0] for warning in caught]
         assert said == [
-            "500 px are needed, and limits and gap bound allow 25 px at most",  # before the search
+            "500 px are needed, and limits and bounds allow 25 px at most",  # before the search
             "no rate moved by more than 0.05 in 2 steps",
             "the field is 7 px and 500 px are needed, but limits and bounds allow 25 px at most",
         ]

@@ -66,14 +66,14 @@ def test_no_plan_within_the_limits_is_wider(
 
 
 def test_what_is_said_before_a_search_that_cannot_succeed() -> None:
-    remedy = "; select more sites, deepen the network, or raise upper limits that lie below the "
+    remedy = "; select more sites, deepen the network, raise upper limits that lie below the "
     remedy += "bound, or set another needed_px if the task asks for less"
     assert out_of_reach(chain(), gap="enforce", needed_px=26) == (
-        "26 px are needed, and limits and gap bound allow 25 px at most" + remedy
+        "26 px are needed, and limits and bounds allow 25 px at most" + remedy
     )
     for gap in ("report", "ignore"):
         assert out_of_reach(chain(), gap=gap, needed_px=50) == (
-            "50 px are needed, and the upper limits allow 49 px at most" + remedy
+            "50 px are needed, and limits and bounds allow 49 px at most" + remedy
         )
         assert out_of_reach(chain(), gap=gap, needed_px=49) is None
     # nothing where it may succeed, or nobody knows

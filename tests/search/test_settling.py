@@ -176,7 +176,7 @@ NO_ROOM = (
 )
 BEYOND = (
     "the field is 50 px and 100 px are needed, but limits and bounds allow 80 px at most; select "
-    "more sites, deepen the network, or raise upper limits that lie below the bound, or set "
+    "more sites, deepen the network, raise upper limits that lie below the bound, or set "
     "another needed_px if the task asks for less"
 )
 LOWEST = (1.0, 1.0, 2.0)

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -191,12 +192,12 @@ def test_inputs_may_be_more_than_a_tensor() -> None:
             super().__init__()
             self.inner = network()
 
-        def forward(self, given: dict[str, list[torch.Tensor]]) -> torch.Tensor:
+        def forward(self, given: dict[str, Any]) -> torch.Tensor:
             return self.inner(given["images"][0])  # type: ignore[no-any-return]
 
-    def wrapped(start: int) -> Iterable[tuple[dict[str, list[torch.Tensor]], torch.Tensor]]:
+    def wrapped(start: int) -> Iterable[tuple[dict[str, Any], torch.Tensor]]:
         for image, label in batches(start):
-            yield {"images": [image, image]}, label
+            yield {"from": "a file", "scale": 2, "images": [image, image]}, label
 
     rows = train(Sum(), source=wrapped)
     assert rows == train(network())  # two images a step are counted, not one dictionary
