@@ -3,11 +3,9 @@
 from dilsearch.geometry.coverage import Coverage
 from dilsearch.geometry.field import Field, join
 from dilsearch.geometry.gaps import hdc_m2, hdc_ok, max_rate
-from dilsearch.geometry.graph import (
-    FieldGraph,
-    FieldRow,
+from dilsearch.geometry.graph import FieldGraph
+from dilsearch.geometry.nodes import (
     Fields,
-    FieldTable,
     GlobalContext,
     Join,
     Node,
@@ -23,6 +21,7 @@ from dilsearch.geometry.project import (
     enforce_bounds,
     project,
 )
+from dilsearch.geometry.table import FieldRow, FieldTable
 
 __all__ = [
     "Change",

@@ -8,211 +8,24 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
-from typing import TypeAlias
 
 from dilsearch.errors import GeometryError, PlanError
 from dilsearch.geometry.coverage import Coverage
 from dilsearch.geometry.field import Field, join
 from dilsearch.geometry.gaps import max_rate
+from dilsearch.geometry.nodes import (
+    Fields,
+    GlobalContext,
+    Join,
+    Node,
+    Rates,
+    Resample,
+    Source,
+    Window,
+    sources_of,
+)
+from dilsearch.geometry.table import FieldRow, FieldTable, nearest
 from dilsearch.plan import DilationPlan, SiteRates
-
-Fields: TypeAlias = tuple[Field, ...]
-"""One field per spatial axis."""
-
-Rates: TypeAlias = tuple[tuple[int, ...], ...]
-"""One tuple per branch, with one rate per spatial axis."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The network's input."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A convolution or a local pooling.
-
-    Args:
-        name: The module's path, or any unique name for what is no module.
-        source: The node it reads.
-        taps: Taps per axis.
-        stride: Stride per axis.
-        anchor: Position of the anchor tap, index (taps - 1) // 2, for output position 0, in
-            positions of the source: (taps - 1) // 2 * dilation - padding per axis.
-        rates: One rate per axis for each branch; one branch for an ordinary convolution.
-        site: Whether a plan may set the rates: true for convolutions, false for poolings.
-
-    Raises:
-        GeometryError: If the axes disagree, or taps, strides or rates are below 1.
-    """
-
-    name: str
-    source: str
-    taps: tuple[int, ...]
-    stride: tuple[int, ...]
-    anchor: tuple[int, ...]
-    rates: Rates
-    site: bool
-
-    def __post_init__(self) -> None:
-        axes = len(self.taps)
-        if any(len(values) != axes for values in (self.stride, self.anchor, *self.rates)):
-            raise GeometryError(
-                f"node '{self.name}': taps, stride, anchor and rates must have as many axes; "
-                f"give {axes} values for each"
-            )
-        if not self.rates or min((*self.taps, *self.stride, *sum(self.rates, ()))) < 1:
-            raise GeometryError(
-                f"node '{self.name}': taps {self.taps}, stride {self.stride} and rates "
-                f"{self.rates} must be at least 1, with at least one branch"
-            )
-
-    def after(self, fields: Fields, rate: int | None = None) -> Fields:
-        """The fields behind the window, at ``rate`` on every axis or at its own rates."""
-        if max(self.taps) == 1 and max(self.stride) == 1:
-            return fields
-        rates = (rate,) * len(fields) if rate else tuple(map(max, zip(*self.rates, strict=True)))
-        each = zip(fields, self.taps, rates, self.stride, strict=True)
-        return tuple(before.through(taps, r, stride) for before, taps, r, stride in each)
-
-    def tightest(self, fields: Fields) -> Field:
-        """Of the axes the window spans, the field with the smallest bound."""
-        spanned = [f for f, taps in zip(fields, self.taps, strict=True) if taps > 1]
-        return min(spanned or fields, key=max_rate)
-
-    def leaves_no_gap(self, fields: Fields, rates: Rates) -> bool:
-        """Whether each axis keeps its own bound, in every branch."""
-        return all(
-            taps == 1 or rate <= max_rate(before)
-            for branch in rates
-            for before, taps, rate in zip(fields, self.taps, branch, strict=True)
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Join:
-    """Where paths meet position by position: a sum, product or concatenation."""
-
-    name: str
-    sources: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Resample:
-    """An upsampling by an integer factor per axis; taps 1 nearest, 2 bilinear, 4 bicubic.
-
-    Raises:
-        GeometryError: If taps and factor differ in their axes.
-    """
-
-    name: str
-    source: str
-    taps: tuple[int, ...]
-    factor: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.taps) != len(self.factor):
-            raise GeometryError(
-                f"node '{self.name}': taps {self.taps} and factor {self.factor} must have as "
-                "many axes; give one value for each"
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class GlobalContext:
-    """A global pooling: what follows sees everything, everywhere alike, and counts no field."""
-
-    name: str
-    source: str
-
-
-Node: TypeAlias = Source | Window | Join | Resample | GlobalContext
-
-
-@dataclass(frozen=True, slots=True)
-class FieldRow:
-    """One site's line in the field table.
-
-    Args:
-        name: The site.
-        taps: Its taps per axis.
-        rates: One tuple per branch, one rate per axis; fractional rates are rounded up.
-        field_in: The fields in front of it, per axis.
-        bound: The largest rate that leaves no gap on any axis it spans.
-        bound_ok: Whether every rate keeps the bound of its axis.
-        field_out: The fields behind it, per axis.
-    """
-
-    name: str
-    taps: tuple[int, ...]
-    rates: Rates
-    field_in: Fields
-    bound: int
-    bound_ok: bool
-    field_out: Fields
-
-
-@dataclass(frozen=True, slots=True)
-class FieldTable:
-    """Fields at every node of a network, for one choice of rates.
-
-    Args:
-        rows: One row for each site that has a field, in topological order.
-        fields: Fields by node, for the nodes that have one.
-        context: The nodes behind a global pooling, wholly or in part.
-        last_site: The last site of the plan, or of the graph if no plan was given; None if there
-            is no site.
-    """
-
-    rows: tuple[FieldRow, ...]
-    fields: Mapping[str, Fields]
-    context: frozenset[str]
-    last_site: str | None
-
-    def at(self, name: str) -> Fields:
-        """The fields behind a node, per axis.
-
-        Raises:
-            GeometryError: If there is no such node, or everything it sees is pooled globally.
-        """
-        if name in self.fields:
-            return self.fields[name]
-        if name in self.context:
-            raise GeometryError(
-                f"node '{name}' sees only what is pooled globally, so it has no field; "
-                "name a node in front of the pooling or behind its join"
-            )
-        raise GeometryError(f"the network has no node '{name}'{_nearest(name, self.fields)}")
-
-    def global_context(self, name: str) -> bool:
-        """Whether a global pooling reaches this node, beside its field or instead of one.
-
-        Raises:
-            GeometryError: If there is no such node.
-        """
-        if name not in self.context:
-            self.at(name)
-        return name in self.context
-
-    @property
-    def field_px(self) -> int | tuple[int, ...]:
-        """The size behind the last site: one number if the axes agree, else one per axis.
-
-        Raises:
-            GeometryError: If there is no site.
-        """
-        if self.last_site is None:
-            raise GeometryError("there is no site to read the field at; name a node with at(name)")
-        sizes = tuple(axis.size_px for axis in self.at(self.last_site))
-        return sizes[0] if len(set(sizes)) == 1 else sizes
-
-    @property
-    def bound_ok(self) -> bool:
-        """Whether every site keeps its bound."""
-        return all(row.bound_ok for row in self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +157,7 @@ class FieldGraph:
         upstream = {name}
         for node in reversed(self._local):
             if node.name in upstream:
-                upstream.update(_sources(node))
+                upstream.update(sources_of(node))
         return frozenset(upstream)
 
     def fold(
@@ -411,16 +224,6 @@ class FieldGraph:
         return next((s for s in reversed(sites) if plan is None or s in plan), None)
 
 
-def _sources(node: Node) -> tuple[str, ...]:
-    match node:
-        case Source():
-            return ()
-        case Join():
-            return node.sources
-        case _:
-            return (node.source,)
-
-
 def _check_names(nodes: tuple[Node, ...], named: tuple[str, ...]) -> None:
     repeated = [name for name, count in Counter(n.name for n in nodes).items() if count > 1]
     if repeated:
@@ -429,7 +232,7 @@ def _check_names(nodes: tuple[Node, ...], named: tuple[str, ...]) -> None:
     for node in nodes:
         if isinstance(node, Join) and not node.sources:
             raise GeometryError(f"node '{node.name}' joins nothing; give it at least one source")
-        for source in _sources(node):
+        for source in sources_of(node):
             if source not in earlier:
                 raise GeometryError(
                     f"node '{node.name}' reads '{source}', which is not among the nodes before it; "
@@ -439,8 +242,7 @@ def _check_names(nodes: tuple[Node, ...], named: tuple[str, ...]) -> None:
     for name in named:
         if name not in earlier:
             raise GeometryError(
-                f"'{name}' is given as output or unfollowed, but is no node"
-                f"{_nearest(name, earlier)}"
+                f"'{name}' is given as output or unfollowed, but is no node{nearest(name, earlier)}"
             )
 
 
@@ -456,7 +258,7 @@ def _split_context(nodes: tuple[Node, ...]) -> tuple[frozenset[str], tuple[Node,
     context: set[str] = set()
     local: dict[str, Node] = {}
     for node in nodes:
-        sources = _sources(node)
+        sources = sources_of(node)
         near = tuple(name for name in sources if name in local)
         if isinstance(node, GlobalContext) or any(name in context for name in sources):
             context.add(node.name)
@@ -490,10 +292,4 @@ def _why_no_site(name: str, graph: FieldGraph) -> str:
             f"site '{name}' sees only what is pooled globally, so its rate moves no field; "
             "take it out of the plan"
         )
-    return f"the plan names '{name}', which is no site{_nearest(name, graph.site_names)}"
-
-
-def _nearest(name: str, known: Collection[str]) -> str:
-    """A hint at the name that was meant, to end a sentence with."""
-    close = get_close_matches(name, known, n=1, cutoff=0)
-    return f"; the nearest name is '{close[0]}'" if close else ""
+    return f"the plan names '{name}', which is no site{nearest(name, graph.site_names)}"

@@ -12,7 +12,8 @@ from typing import Literal, TypeAlias, get_args
 from dilsearch.errors import PlanError
 from dilsearch.geometry.field import Field
 from dilsearch.geometry.gaps import max_rate
-from dilsearch.geometry.graph import FieldGraph, Fields, Window
+from dilsearch.geometry.graph import FieldGraph
+from dilsearch.geometry.nodes import Fields, Window
 from dilsearch.plan import DilationPlan
 
 Policy: TypeAlias = Literal["enforce", "report", "ignore"]

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from dilsearch.geometry.field import Field
-from dilsearch.geometry.graph import FieldGraph, FieldTable, GlobalContext, Join, Source, Window
+from dilsearch.geometry.graph import FieldGraph
+from dilsearch.geometry.nodes import GlobalContext, Join, Source, Window
+from dilsearch.geometry.table import FieldTable
 from dilsearch.plan import DilationPlan
 
 Slopes: TypeAlias = dict[tuple[str, int], int]

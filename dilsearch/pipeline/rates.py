@@ -8,7 +8,7 @@ from torch import nn
 
 from dilsearch.data import derived_seed
 from dilsearch.errors import SpaceError
-from dilsearch.geometry.graph import FieldRow
+from dilsearch.geometry import FieldRow
 from dilsearch.models.rates import published_rates
 from dilsearch.plan import DilationPlan
 from dilsearch.sites import Granularity
