@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from dilsearch.geometry.gaps import max_rate
     from dilsearch.geometry.graph import FieldGraph
     from dilsearch.geometry.project import project
+    from dilsearch.layers import RelaxedConv1d, RelaxedConv2d, RelaxedConv3d
     from dilsearch.models import build_model
-    from dilsearch.ops import fractional_conv2d
+    from dilsearch.ops import fractional_conv1d, fractional_conv2d, fractional_conv3d
     from dilsearch.plan import DilationPlan
     from dilsearch.search import FieldTarget, SearchWarning, Smoothing, search_rates
-    from dilsearch.sites import PerBranch, PerSite
+    from dilsearch.sites import PerBranch, PerChannel, PerSite
     from dilsearch.space import SearchSpace
     from dilsearch.surgery import (
         clamp_rates,
@@ -42,7 +43,11 @@ __all__ = [
     "FieldGraph",
     "FieldTarget",
     "PerBranch",
+    "PerChannel",
     "PerSite",
+    "RelaxedConv1d",
+    "RelaxedConv2d",
+    "RelaxedConv3d",
     "SearchSpace",
     "SearchWarning",
     "Smoothing",
@@ -50,7 +55,9 @@ __all__ = [
     "build_model",
     "clamp_rates",
     "discretize",
+    "fractional_conv1d",
     "fractional_conv2d",
+    "fractional_conv3d",
     "join",
     "load",
     "max_rate",
@@ -70,14 +77,20 @@ _HOMES = {
     "FieldGraph": "dilsearch.geometry.graph",
     "FieldTarget": "dilsearch.search",
     "PerBranch": "dilsearch.sites",
+    "PerChannel": "dilsearch.sites",
     "PerSite": "dilsearch.sites",
+    "RelaxedConv1d": "dilsearch.layers",
+    "RelaxedConv2d": "dilsearch.layers",
+    "RelaxedConv3d": "dilsearch.layers",
     "SearchSpace": "dilsearch.space",
     "SearchWarning": "dilsearch.search",
     "Smoothing": "dilsearch.search",
     "build_model": "dilsearch.models",
     "clamp_rates": "dilsearch.surgery",
     "discretize": "dilsearch.surgery",
+    "fractional_conv1d": "dilsearch.ops",
     "fractional_conv2d": "dilsearch.ops",
+    "fractional_conv3d": "dilsearch.ops",
     "join": "dilsearch.geometry.field",
     "load": "dilsearch.surgery",
     "max_rate": "dilsearch.geometry.gaps",

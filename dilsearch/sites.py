@@ -5,7 +5,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 from dilsearch.errors import SpaceError
 
-Kind: TypeAlias = Literal["site", "branch"]
+Kind: TypeAlias = Literal["site", "branch", "channel"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,7 @@ class PerSite:
         lower: Smallest rate allowed, an integer of at least 1.
         upper: Largest rate allowed, an integer of at least ``lower``.
         initial: Rate to start from; None keeps the dilation the convolution has.
+        separate_axes: Whether every spatial axis has a rate of its own.
 
     Raises:
         SpaceError: If the limits or the initial rate are impossible.
@@ -24,6 +25,7 @@ class PerSite:
     lower: int
     upper: int
     initial: float | None = None
+    separate_axes: bool = False
     kind: ClassVar[Kind] = "site"
 
     def __post_init__(self) -> None:
@@ -44,6 +46,7 @@ class PerBranch:
         upper: Largest rate allowed, an integer of at least ``lower``.
         branches: How many groups; the convolution's groups must be divisible by it.
         initial: Rate to start every branch from; None keeps the dilations the site has.
+        separate_axes: Whether every spatial axis has rates of its own.
 
     Raises:
         SpaceError: If the limits, the branches or the initial rate are impossible.
@@ -53,6 +56,7 @@ class PerBranch:
     upper: int
     branches: int = 2
     initial: float | None = None
+    separate_axes: bool = False
     kind: ClassVar[Kind] = "branch"
 
     def __post_init__(self) -> None:
@@ -65,7 +69,33 @@ class PerBranch:
             )
 
 
-Granularity: TypeAlias = PerSite | PerBranch
+@dataclass(frozen=True, slots=True)
+class PerChannel:
+    """One rate for each input channel.
+
+    Args:
+        lower: Smallest rate allowed, an integer of at least 1.
+        upper: Largest rate allowed, an integer of at least ``lower``.
+        initial: Rate to start every channel from; None keeps the dilation the convolution has.
+        separate_axes: Whether every spatial axis has rates of its own.
+
+    Raises:
+        SpaceError: If the limits or the initial rate are impossible.
+
+    Source: Learning Dilation Factors (He et al. 2017), Sec. 3.
+    """
+
+    lower: int
+    upper: int
+    initial: float | None = None
+    separate_axes: bool = False
+    kind: ClassVar[Kind] = "channel"
+
+    def __post_init__(self) -> None:
+        _check_limits(type(self).__name__, self.lower, self.upper, self.initial)
+
+
+Granularity: TypeAlias = PerSite | PerBranch | PerChannel
 
 
 def _check_limits(name: str, lower: int, upper: int, initial: float | None) -> None:

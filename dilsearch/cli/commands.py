@@ -263,6 +263,58 @@ def study(
     )
 
 
+@app.command()
+def bench(
+    case: Annotated[
+        list[str] | None,
+        typer.Option("--case", metavar="NAME", help="Measure this case only; may be repeated."),
+    ] = None,
+    listed: Annotated[
+        bool, typer.Option("--list", help="List the cases and contestants instead.")
+    ] = False,
+    rounds: Annotated[
+        int | None, typer.Option("--rounds", min=1, help="Rounds that count; default 15.")
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option("--without", metavar="NAME", help="Leave this contestant out; repeatable."),
+    ] = None,
+    device: DeviceOption = "auto",
+    precision: Annotated[
+        str, typer.Option("--precision", help="float32, or bfloat16 by autocast.")
+    ] = "float32",
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="CPU threads; default torch's choice.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small sizes, to see that everything works.")
+    ] = False,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("bench"),
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what fractional convolution costs beside other ways to do it."""
+    from dilsearch.cli.bench import BenchOptions, list_cases, run_bench
+
+    if listed:
+        list_cases(as_json=as_json)
+        return
+    run_bench(
+        BenchOptions(
+            cases=case or [],
+            rounds=rounds,
+            without=without or [],
+            device=device,
+            precision=precision,
+            threads=threads,
+            quick=quick,
+            out=out,
+            quiet=quiet,
+            as_json=as_json,
+        )
+    )
+
+
 def _stage(
     stage: str,
     folder: Path,

@@ -4,11 +4,11 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dilsearch.errors import SurgeryError
+from dilsearch.layers.grid import ConvGrid, per_axis
 
 
 class BranchConv2d(nn.Module):
@@ -68,6 +68,8 @@ class BranchConv2d(nn.Module):
         faults = [*_size_faults(self), *_rate_faults(self)]
         if faults:
             raise SurgeryError.from_faults("cannot build the convolution", faults)
+        padded = tuple((pixels, pixels) for pixels in self.padding)
+        self.grid = ConvGrid(self.kernel_size, self.stride, padded, self.dilation)
         shape = (out_channels, in_channels // groups, *self.kernel_size)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.register_parameter("bias", None)
@@ -88,34 +90,8 @@ class BranchConv2d(nn.Module):
         self, x: Float[Tensor, "*batch in_channels height width"]
     ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
         """Convolve every branch at its rate and concatenate; one convolution if all are equal."""
-        if len(set(self.rates)) == 1:
-            return self._convolve(x, self.weight, self.bias, self.rates[0], self.groups)
-        branches = len(self.rates)
-        biases = [None] * branches if self.bias is None else self.bias.chunk(branches)
-        parts = zip(
-            x.chunk(branches, dim=-3), self.weight.chunk(branches), biases, self.rates, strict=True
-        )
-        groups = self.groups // branches
-        return torch.cat([self._convolve(*part, groups) for part in parts], dim=-3)
-
-    def _convolve(
-        self, x: Tensor, weight: Tensor, bias: Tensor | None, rate: int, groups: int
-    ) -> Tensor:
-        height, width = self._needed_padding(rate)
-        if height < 0 or width < 0:
-            crop_y, crop_x = min(height, 0), min(width, 0)
-            x = F.pad(x, (crop_x, crop_x, crop_y, crop_y))
-        padding = (max(height, 0), max(width, 0))
-        return F.conv2d(x, weight, bias, self.stride, padding, rate, groups)
-
-    def _needed_padding(self, rate: int) -> tuple[int, int]:
-        height, width = (
-            padding + (taps - 1) // 2 * (rate - dilation)
-            for padding, taps, dilation in zip(
-                self.padding, self.kernel_size, self.dilation, strict=True
-            )
-        )
-        return (height, width)
+        rates = [(rate, rate) for rate in self.rates]
+        return self.grid.convolve_branches(x, self.weight, self.bias, rates, self.groups)
 
     def extra_repr(self) -> str:
         """Sizes and rates, in the manner of ``nn.Conv2d``."""
@@ -184,4 +160,5 @@ def _is_whole_rate(rate: object) -> bool:
 
 
 def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+    height, width = per_axis(value, 2)
+    return (height, width)

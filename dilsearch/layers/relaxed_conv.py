@@ -2,31 +2,41 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar, Self, TypeAlias
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvTransposeNd
 
 from dilsearch.errors import PlanError, SurgeryError
 from dilsearch.layers.branch_conv import BranchConv2d
-from dilsearch.ops import fractional_conv2d
-from dilsearch.sites import Granularity
+from dilsearch.layers.grid import CONVOLUTIONS, ConvGrid, per_axis
+from dilsearch.layers.mixed_rate_conv import MixedRateConv
+from dilsearch.ops import fractional_conv1d, fractional_conv2d, fractional_conv3d
+from dilsearch.sites import Granularity, PerBranch, PerChannel
+
+Convolution: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d | BranchConv2d
+Rates: TypeAlias = Sequence[float] | Sequence[Sequence[float]]
 
 
-class RelaxedConv2d(nn.Module):
-    """A 2-D convolution with one real-valued dilation rate, or one for each branch of channels.
+class RelaxedConv(nn.Module):
+    """A convolution with real-valued dilation rates: of the site, its branches or input channels.
 
-    The output grid is that of the convolution it replaces, whatever the rate: ``padding`` and
-    ``dilation`` are the replaced ones, and ``rate`` moves the taps around an anchor that stays.
-    Weight and bias keep their names and shapes, so that checkpoints of the replaced layer load.
+    The common part of ``RelaxedConv1d``, ``RelaxedConv2d`` and ``RelaxedConv3d``. The output grid
+    is that of the convolution it replaces, whatever the rate: ``padding`` and ``dilation`` are the
+    replaced ones, and ``rate`` moves the taps around an anchor that stays. Weight and bias keep
+    their names and shapes, so that checkpoints of the replaced layer load.
 
     Args:
         conv: The convolution to replace; its Parameters are taken over, not copied.
         granularity: How many rates, between which limits, and from where they start.
+        causal: Whether the last tap of each axis stays in place, not the one at (k - 1) // 2.
 
     Attributes:
-        rate: Parameter, float32 whatever the dtype of the weights: () per site, (B,) per branch.
+        rate: Parameter, float32 whatever the dtype of the weights: () per site, (B,) per branch,
+            (in_channels,) per channel; with separate axes (1, axes), (B, axes) or
+            (in_channels, axes).
         bound: Buffer like ``rate``: the largest rate allowed now, at first the upper limit. On it
             the slope is the left-hand one, so that a rate that rests on its bound can go back.
 
@@ -34,108 +44,116 @@ class RelaxedConv2d(nn.Module):
         SurgeryError: If the convolution cannot have such rates.
     """
 
+    axes: ClassVar[int]
+    weight: nn.Parameter
+    bias: nn.Parameter | None
     rate: Tensor
     bound: Tensor
 
-    def __init__(self, conv: nn.Conv2d | BranchConv2d, granularity: Granularity) -> None:
+    def __init__(
+        self, conv: Convolution, granularity: Granularity, *, causal: bool = False
+    ) -> None:
         super().__init__()
-        faults = relaxation_faults(conv, granularity)
+        faults = relaxation_faults(conv, granularity, axes=self.axes)
         if faults:
             raise SurgeryError.from_faults("cannot relax the convolution", faults)
         self.granularity = granularity
+        self.grid = ConvGrid.of(conv, causal=causal)
         self.in_channels = conv.in_channels
         self.out_channels = conv.out_channels
-        self.kernel_size = _pair(conv.kernel_size)
-        self.stride = _pair(conv.stride)
-        self.dilation = _pair(conv.dilation)
-        self.padding = explicit_padding(conv)
+        self.kernel_size = self.grid.kernel_size
+        self.stride = self.grid.stride
+        self.dilation = self.grid.dilation
         self.groups = conv.groups
-        self.weight = conv.weight
-        self.bias = conv.bias
+        self.weight = conv.weight  # type: ignore[assignment]
+        self.bias = conv.bias  # type: ignore[assignment]
         self.train(conv.training)
-        self.initial_rates = present_rates(conv, granularity.branches)
-        start = granularity.initial
-        values = self.initial_rates if start is None else (start,) * granularity.branches
-        shape = () if granularity.kind == "site" else (granularity.branches,)
-        rate = torch.tensor(values, dtype=torch.float32, device=conv.weight.device).reshape(shape)
-        self.rate = nn.Parameter(rate)
-        self.register_buffer(
-            "bound", torch.full_like(rate, float(granularity.upper)), persistent=False
+        present = _present_rows(conv, rate_rows(conv, granularity))
+        self.initial_rates: tuple[int, ...] | tuple[tuple[int, ...], ...] = (
+            present if granularity.separate_axes else tuple(row[0] for row in present)
         )
+        rate = torch.tensor(self.initial_rates, dtype=torch.float32, device=conv.weight.device)
+        if granularity.initial is not None:
+            rate.fill_(granularity.initial)
+        is_single = granularity.kind == "site" and not granularity.separate_axes
+        self.rate = nn.Parameter(rate.reshape(()) if is_single else rate)
+        upper = torch.full_like(self.rate.data, float(granularity.upper))
+        self.register_buffer("bound", upper, persistent=False)
 
-    def forward(
-        self, x: Float[Tensor, "batch in_channels height width"]
-    ) -> Float[Tensor, "batch out_channels out_height out_width"]:
-        """Convolve at the present rates."""
-        return fractional_conv2d(
-            x,
-            self.weight,
-            self.bias,
-            self.rate,
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
-            groups=self.groups,
-            upper=self.bound,
-        )
+    @property
+    def padding(self) -> tuple[int, ...] | str:
+        """Padding of the convolution replaced, as the op takes it."""
+        if any(before != after for before, after in self.grid.padding):
+            return "same"  # which alone pads unevenly
+        return tuple(before for before, _ in self.grid.padding)
 
-    def to_conv(self, rates: Sequence[float]) -> nn.Module:
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "groups": self.groups,
+            "padding_mode": self.grid.padding_mode,
+            "upper": self.bound,
+        }
+
+    def to_conv(self, rates: Rates) -> nn.Module:
         """The plain module with these integer rates, sharing this layer's Parameters.
 
-        One rate for all branches gives ``nn.Conv2d`` (behind ``nn.ZeroPad2d`` with negative, that
-        is cropping, amounts where the old padding was less than the new rate needs); different
-        rates give ``BranchConv2d``. The output grid does not change.
+        One rate for all gives the ``torch.nn`` convolution, behind modules that crop or pad where
+        its own padding cannot say it. Different rates by branch give ``BranchConv2d`` where it
+        can, otherwise, and by channel, ``MixedRateConv``. The output grid does not change.
+
+        Args:
+            rates: One for each row of ``rate``, or with separate axes one for each axis of each.
 
         Raises:
-            PlanError: If there is not one whole rate of at least 1 for each branch.
+            PlanError: If there are not as many whole rates of at least 1 as the layer has.
         """
-        if len(rates) != self.granularity.branches:
+        whole = self._whole(rates)
+        if len(set(whole)) == 1:
+            conv = self.grid.as_module(self.weight, self.bias, whole[0], self.groups)
+        elif self._splits(whole):
+            conv = self._branch_conv([row[0] for row in whole])
+        else:
+            conv = MixedRateConv(self.grid, whole, self.weight, self.bias, self.groups)
+        return conv.train(self.training)
+
+    def _whole(self, rates: Rates) -> list[tuple[int, ...]]:
+        count = len(self.initial_rates)
+        if len(rates) != count:
             raise PlanError(
-                f"{len(rates)} rates given where the layer has {self.granularity.branches}; "
-                "give one for each"
+                f"{len(rates)} rates given where the layer has {count}; give one for each"
             )
-        for rate in rates:
+        rows = [(row,) * self.axes if isinstance(row, int | float) else tuple(row) for row in rates]
+        for rate in (rate for row in rows for rate in row):
             if not float(rate).is_integer() or rate < 1:
                 raise PlanError(
                     f"rate {rate:g} is not a whole number of at least 1; project the plan first"
                 )
-        whole = tuple(int(rate) for rate in rates)
-        conv = self._same_rate_conv(whole[0]) if len(set(whole)) == 1 else self._branch_conv(whole)
-        return conv.train(self.training)
+        return [tuple(int(rate) for rate in row) for row in rows]
 
-    def _same_rate_conv(self, rate: int) -> nn.Module:
-        down, across = (
-            padding + (taps - 1) // 2 * (rate - dilation)
-            for padding, taps, dilation in zip(
-                self.padding, self.kernel_size, self.dilation, strict=True
-            )
+    def _splits(self, rates: Sequence[tuple[int, ...]]) -> bool:
+        """Whether ``BranchConv2d`` can have these rates on this grid."""
+        return (
+            self.axes == 2
+            and self.granularity.kind == "branch"
+            and self.grid.padding_mode == "zeros"
+            and all(k % 2 for k in self.kernel_size)
+            and all(before == after for before, after in self.grid.padding)
+            and all(height == width for height, width in rates)
         )
-        conv = nn.Conv2d(
-            self.in_channels,
-            self.out_channels,
-            self.kernel_size,
-            stride=self.stride,
-            padding=(max(down, 0), max(across, 0)),
-            dilation=rate,
-            groups=self.groups,
-            bias=self.bias is not None,
-            device="meta",
-        )
-        conv.weight, conv.bias = self.weight, self.bias
-        if min(down, across) >= 0:
-            return conv
-        height, width = min(down, 0), min(across, 0)
-        return nn.Sequential(nn.ZeroPad2d((width, width, height, height)), conv)
 
-    def _branch_conv(self, rates: tuple[int, ...]) -> BranchConv2d:
+    def _branch_conv(self, rates: Sequence[int]) -> BranchConv2d:
+        height, width = (before for before, _ in self.grid.padding)
         conv = BranchConv2d(
             self.in_channels,
             self.out_channels,
-            self.kernel_size,
+            (self.kernel_size[0], self.kernel_size[1]),
             rates=rates,
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
+            stride=(self.stride[0], self.stride[1]),
+            padding=(height, width),
+            dilation=(self.dilation[0], self.dilation[1]),
             groups=self.groups,
             bias=self.bias is not None,
             device="meta",
@@ -143,7 +161,7 @@ class RelaxedConv2d(nn.Module):
         conv.weight, conv.bias = self.weight, self.bias
         return conv
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "RelaxedConv2d":
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # Casting a model to bfloat16 would round 10.3 to 10.3125 and stop small steps: the rates
         # follow the device alone.
         kept = {"rate": self.rate.data, "bound": self.bound}
@@ -175,81 +193,133 @@ class RelaxedConv2d(nn.Module):
             f"stride={self.stride}, padding={self.padding}, groups={self.groups}",
             f"granularity={self.granularity}",
         ]
+        if self.grid.padding_mode != "zeros":
+            parts.insert(2, f"padding_mode={self.grid.padding_mode}")
         return ", ".join(parts)
 
 
-def relaxation_faults(conv: nn.Conv2d | BranchConv2d, granularity: Granularity) -> list[str]:
+class RelaxedConv1d(RelaxedConv):
+    """A ``nn.Conv1d`` with real-valued dilation rates.
+
+    Args:
+        conv: The convolution to replace.
+        granularity: How many rates, between which limits, and from where they start.
+        causal: The last tap stays in place, so that a growing rate reaches further into the past
+            alone: for a convolution padded at its start, or at both ends and cropped behind.
+    """
+
+    axes = 1
+
+    def __init__(
+        self, conv: Convolution, granularity: Granularity, *, causal: bool = False
+    ) -> None:
+        super().__init__(conv, granularity, causal=causal)
+
+    def forward(
+        self, x: Float[Tensor, "*batch in_channels length"]
+    ) -> Float[Tensor, "*batch out_channels out_length"]:
+        """Convolve at the present rates."""
+        settings, causal = self._settings(), self.grid.causal
+        return fractional_conv1d(x, self.weight, self.bias, self.rate, causal=causal, **settings)
+
+
+class RelaxedConv2d(RelaxedConv):
+    """A ``nn.Conv2d``, or a ``BranchConv2d``, with real-valued dilation rates.
+
+    Args:
+        conv: The convolution to replace.
+        granularity: How many rates, between which limits, and from where they start.
+    """
+
+    axes = 2
+
+    def __init__(self, conv: Convolution, granularity: Granularity) -> None:
+        super().__init__(conv, granularity)
+
+    def forward(
+        self, x: Float[Tensor, "*batch in_channels height width"]
+    ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
+        """Convolve at the present rates."""
+        return fractional_conv2d(x, self.weight, self.bias, self.rate, **self._settings())
+
+
+class RelaxedConv3d(RelaxedConv):
+    """A ``nn.Conv3d`` with real-valued dilation rates.
+
+    Args:
+        conv: The convolution to replace.
+        granularity: How many rates, between which limits, and from where they start.
+    """
+
+    axes = 3
+
+    def __init__(self, conv: Convolution, granularity: Granularity) -> None:
+        super().__init__(conv, granularity)
+
+    def forward(
+        self, x: Float[Tensor, "*batch in_channels depth height width"]
+    ) -> Float[Tensor, "*batch out_channels out_depth out_height out_width"]:
+        """Convolve at the present rates."""
+        return fractional_conv3d(x, self.weight, self.bias, self.rate, **self._settings())
+
+
+def relaxation_faults(conv: nn.Module, granularity: Granularity, *, axes: int = 2) -> list[str]:
     """Why this convolution cannot have such rates: one sentence for each reason, none if it can."""
+    known = (CONVOLUTIONS[axes], BranchConv2d) if axes == 2 else (CONVOLUTIONS[axes],)
+    if not isinstance(conv, known) or isinstance(conv, _ConvTransposeNd):
+        names = " or ".join(f"{kind.__name__}" for kind in known)
+        return [f"it is a {type(conv).__name__}, and only {names} can be relaxed so"]
     faults = []
-    taps = _pair(conv.kernel_size)
-    branches = granularity.branches
-    mode = getattr(conv, "padding_mode", "zeros")
-    if any(count % 2 == 0 for count in taps):
+    if isinstance(granularity, PerBranch) and conv.groups % granularity.branches:
         faults.append(
-            f"its kernel is {taps[0]} x {taps[1]}, and only odd kernels can be relaxed; "
-            "leave it out of the selection"
-        )
-    if mode != "zeros":
-        faults.append(
-            f"its padding mode is '{mode}', and only 'zeros' can be relaxed; "
-            "leave it out of the selection"
-        )
-    if conv.padding == "same" and any(
-        (count - 1) * dilation % 2
-        for count, dilation in zip(taps, _pair(conv.dilation), strict=True)
-    ):
-        faults.append("its padding 'same' is uneven; give the padding as numbers")
-    if conv.groups % branches:
-        faults.append(
-            f"its {conv.groups} groups do not divide into {branches} branches; "
+            f"its {conv.groups} groups do not divide into {granularity.branches} branches; "
             "choose a number of branches that divides the groups"
         )
-    if isinstance(conv, BranchConv2d) and branches != len(conv.rates) and len(set(conv.rates)) > 1:
+    rates = _all_rates(conv)
+    if len(set(rates)) > 1 and len(rates) != rate_rows(conv, granularity):
         faults.append(
-            f"it has {len(conv.rates)} branches with different rates, and {branches} are asked "
-            f"for; ask for branches = {len(conv.rates)}"
+            f"it has {len(rates)} branches with different rates, and "
+            f"{rate_rows(conv, granularity)} are asked for; ask for branches = {len(rates)}"
         )
     elif granularity.initial is None:
         faults += [
             f"its dilation {rate} is outside the limits {granularity.lower} to "
             f"{granularity.upper}; widen the limits or give an initial rate"
-            for rate in sorted(set(_all_rates(conv)))
+            for rate in sorted({rate for row in rates for rate in row})
             if not granularity.lower <= rate <= granularity.upper
         ]
-    if isinstance(conv, nn.Conv2d) and len(set(_pair(conv.dilation))) > 1:
+    if not granularity.separate_axes and any(len(set(row)) > 1 for row in rates):
         faults.append(
-            f"its dilation {tuple(conv.dilation)} differs between height and width; "
+            f"its dilation {rates[0]} differs between height and width; "
             "give it one dilation for both"
         )
     return faults
 
 
-def present_rates(conv: nn.Conv2d | BranchConv2d, branches: int) -> tuple[int, ...]:
-    """The integer rates a convolution has now, one for each of ``branches``."""
+def rate_rows(conv: Convolution, granularity: Granularity) -> int:
+    """How many rates the granularity gives a convolution, axes apart."""
+    if isinstance(granularity, PerChannel):
+        return conv.in_channels
+    return granularity.branches
+
+
+def present_rates(conv: Convolution, rows: int) -> tuple[int, ...]:
+    """The integer rates along the first axis that a convolution has now, one for each row."""
+    return tuple(row[0] for row in _present_rows(conv, rows))
+
+
+def _present_rows(conv: Convolution, rows: int) -> tuple[tuple[int, ...], ...]:
     rates = _all_rates(conv)
-    return rates if len(rates) == branches else (rates[0],) * branches
+    return rates if len(rates) == rows else (rates[0],) * rows
 
 
-def explicit_padding(conv: nn.Conv2d | BranchConv2d) -> tuple[int, int]:
-    """Padding in pixels for (height, width), with 'same' and 'valid' worked out."""
-    if conv.padding == "valid":
-        return (0, 0)
-    if conv.padding == "same":
-        height, width = (
-            (taps - 1) * dilation // 2
-            for taps, dilation in zip(_pair(conv.kernel_size), _pair(conv.dilation), strict=True)
-        )
-        return (height, width)
-    assert not isinstance(conv.padding, str)
-    return _pair(conv.padding)
+def _all_rates(conv: Convolution) -> tuple[tuple[int, ...], ...]:
+    """The rates along each axis, for each branch or for the whole convolution."""
+    if isinstance(conv, BranchConv2d):
+        return tuple((rate, rate) for rate in conv.rates)
+    return (per_axis(conv.dilation, len(conv.kernel_size)),)
 
 
-def _all_rates(conv: nn.Conv2d | BranchConv2d) -> tuple[int, ...]:
-    return conv.rates if isinstance(conv, BranchConv2d) else (_pair(conv.dilation)[0],)
-
-
-def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
-    if isinstance(value, int):
-        return (value, value)
-    height, width = value
-    return (height, width)
+def explicit_padding(conv: Convolution) -> tuple[int, ...]:
+    """Padding in pixels before each axis, with 'same' and 'valid' worked out."""
+    return tuple(before for before, _ in ConvGrid.of(conv).padding)

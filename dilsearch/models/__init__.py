@@ -2,6 +2,7 @@
 
 from dilsearch.models.blocks import DBlock, YBlock
 from dilsearch.models.blueprint import Block, Blueprint
+from dilsearch.models.largefov import LargeFOV
 from dilsearch.models.rates import PUBLISHED_RATES, Rates, published_rates
 from dilsearch.models.registry import build_model, model_names, searchable_blocks
 from dilsearch.models.segmenter import Segmenter
@@ -12,6 +13,7 @@ __all__ = [
     "Block",
     "Blueprint",
     "DBlock",
+    "LargeFOV",
     "Rates",
     "Segmenter",
     "Toy",

@@ -1,5 +1,5 @@
 """Convolution at real-valued dilation rates, on any device that torch has."""
 
-from dilsearch.ops.fractional import fractional_conv2d
+from dilsearch.ops.fractional import fractional_conv1d, fractional_conv2d, fractional_conv3d
 
-__all__ = ["fractional_conv2d"]
+__all__ = ["fractional_conv1d", "fractional_conv2d", "fractional_conv3d"]

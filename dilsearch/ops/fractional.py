@@ -1,22 +1,74 @@
-"""Convolution at a real-valued dilation rate, with exact gradients for everything it reads.
+"""Convolution at real-valued dilation rates, with exact gradients for everything it reads.
 
-The face of the op: it checks its arguments, reads the rates, and chooses between the plain
-convolution, where integer rates need no slope, and the fractional one.
+The face of the op: it checks its arguments, brings them into one form, and leaves rates that are
+plain integers and need no slope to torch's own convolution.
 """
 
 from collections.abc import Sequence
 from typing import TypeAlias
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
-from dilsearch.ops.arguments import Grid, Pair, check_rate, check_tensors, read_grid
-from dilsearch.ops.separable import Layout, SeparableConvolution
+from dilsearch.ops.arguments import (
+    FORMS,
+    PerAxis,
+    check_padding_mode,
+    check_rate,
+    check_tensors,
+    read_axes,
+    read_upper,
+)
+from dilsearch.ops.plain import plain_convolution
+from dilsearch.ops.rates import read_rates
+from dilsearch.ops.registered import as_numbers, fractional_conv
 
-Upper: TypeAlias = float | Sequence[float] | Tensor | None
-Rate: TypeAlias = Float[Tensor, ""] | Float[Tensor, " branches"]
+Upper: TypeAlias = float | Sequence[float] | Sequence[Sequence[float]] | Tensor | None
+Rate: TypeAlias = Float[Tensor, ""] | Float[Tensor, " rates"] | Float[Tensor, "rates axes"]
+
+
+def fractional_conv1d(
+    x: Float[Tensor, "*batch in_channels length"],
+    weight: Float[Tensor, "out_channels in_channels_per_group kernel"],
+    bias: Float[Tensor, " out_channels"] | None,
+    rate: Rate,
+    *,
+    stride: PerAxis = 1,
+    padding: PerAxis | str = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    upper: Upper = None,
+    causal: bool = False,
+) -> Float[Tensor, "*batch out_channels out_length"]:
+    """``fractional_conv2d`` over one axis, such as time.
+
+    Args:
+        x: Sequences, or one.
+        weight: Kernels.
+        bias: Added to each output channel, or None.
+        rate: Distance between taps; as for images.
+        stride: Samples between outputs.
+        padding: Of the convolution replaced, in samples, or 'same' or 'valid'.
+        dilation: Of the convolution replaced.
+        groups: Channel groups.
+        padding_mode: What lies beyond the ends.
+        upper: Largest rate allowed.
+        causal: The last tap stays in place, not the middle one, so that a growing rate reaches
+            further into the past alone. For a convolution that is padded at its start only, or
+            at both ends and cropped behind.
+
+    Returns:
+        The outputs.
+
+    Raises:
+        OpError: If the arguments do not fit together.
+    """
+    return _fractional_conv(
+        1, x, weight, bias, rate, upper, stride, padding, dilation, groups, padding_mode, causal
+    )
 
 
 def fractional_conv2d(
@@ -25,9 +77,9 @@ def fractional_conv2d(
     bias: Float[Tensor, " out_channels"] | None,
     rate: Rate,
     *,
-    stride: Pair = 1,
-    padding: Pair | str = 0,
-    dilation: Pair = 1,
+    stride: PerAxis = 1,
+    padding: PerAxis | str = 0,
+    dilation: PerAxis = 1,
     groups: int = 1,
     padding_mode: str = "zeros",
     upper: Upper = None,
@@ -35,59 +87,142 @@ def fractional_conv2d(
     """A convolution whose taps are ``rate`` pixels apart, ``rate`` being a number to learn.
 
     It stands for ``F.conv2d(x, weight, bias, stride, padding, dilation, groups)``, and these
-    settings fix the output grid: the middle tap stays where theirs is while the others move with
-    the rate. Between pixels it samples bilinearly, from zeros outside the image. At an integer
-    rate it equals the plain convolution of that dilation (padded to the same grid).
+    settings fix the output grid: the anchor, the tap at index (k - 1) // 2 of each axis, stays
+    where theirs is while the others move with the rate. Between pixels it samples bilinearly. At an
+    integer rate it equals the plain convolution of that dilation (padded to the same grid).
 
     At an integer rate the slope in the rate jumps. The one given is towards larger rates, or,
     where ``rate >= upper``, towards smaller ones, so that a rate resting on its limit can leave it.
-    A rate that is not a finite number makes its outputs NaN. The rate is read on the host once a
-    call.
+    A rate that is not a finite number makes its outputs NaN. Rates are read on the host, once
+    forwards and once backwards.
 
     Args:
         x: Images, or one image; float32, float64, bfloat16 or float16.
-        weight: Kernels with an odd number of taps along each axis.
+        weight: Kernels of any size.
         bias: Added to each output channel, or None.
-        rate: Distance between taps in pixels: one for all, or one for each branch, the branches
-            being equal runs of channels, as many as there are rates.
+        rate: Distance between taps in pixels. Shape () is one for all. Shape (n,) is one for each
+            branch, the branches being n equal runs of channel groups, or, where n does not divide
+            the groups, one for each of n input channels. A second dimension tells height and width
+            apart: (1, 2), (branches, 2) or (in_channels, 2).
         stride: Pixels between outputs, one or (height, width).
         padding: Of the convolution replaced, in pixels, or 'same' or 'valid'.
         dilation: Of the convolution replaced; it only decides the output grid.
         groups: Channel groups, a multiple of the number of branches.
-        padding_mode: 'zeros'; the parameter exists to be refused clearly.
-        upper: Largest rate allowed, one or one for each branch; None for no limit.
+        padding_mode: What lies beyond the image, as far as the taps reach: 'zeros', or copies of
+            its pixels by 'reflect', 'replicate' or 'circular'.
+        upper: Largest rate allowed: one, or one for each rate; None for no limit.
 
     Returns:
         The outputs, in the type of ``x``, or of autocast where it is active.
 
     Raises:
-        OpError: If the arguments do not fit together.
-        RuntimeError: If its gradients are themselves differentiated.
+        OpError: If the arguments do not fit together, or a tap reaches further than the padding
+            mode can go.
+        RuntimeError: If its gradients are themselves differentiated, or it is called under the
+            transforms of ``torch.func``.
 
     Source: the sampling is RegSeg's deformable search (Gao 2022) and Learning Dilation Factors'
     Eq. 3, with each tap's own fractions along both axes.
     """
-    x, weight, bias = _autocast(x, weight, bias)
-    check_tensors(x, weight, bias, groups)
-    check_rate(rate, upper, groups)
-    grid = read_grid(
-        x,
-        weight,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        groups=groups,
-        padding_mode=padding_mode,
+    return _fractional_conv(
+        2, x, weight, bias, rate, upper, stride, padding, dilation, groups, padding_mode, False
     )
-    images = x if x.dim() == 4 else x.unsqueeze(0)
-    rates, leftward = _read_rates(rate, upper)
+
+
+def fractional_conv3d(
+    x: Float[Tensor, "*batch in_channels depth height width"],
+    weight: Float[Tensor, "out_channels in_channels_per_group k_depth k_height k_width"],
+    bias: Float[Tensor, " out_channels"] | None,
+    rate: Rate,
+    *,
+    stride: PerAxis = 1,
+    padding: PerAxis | str = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    padding_mode: str = "zeros",
+    upper: Upper = None,
+) -> Float[Tensor, "*batch out_channels out_depth out_height out_width"]:
+    """``fractional_conv2d`` over three axes; it samples trilinearly.
+
+    Args:
+        x: Volumes, or one.
+        weight: Kernels.
+        bias: Added to each output channel, or None.
+        rate: Distance between taps in voxels; as for images, axes being depth, height and width.
+        stride: Voxels between outputs.
+        padding: Of the convolution replaced, in voxels, or 'same' or 'valid'.
+        dilation: Of the convolution replaced.
+        groups: Channel groups.
+        padding_mode: What lies beyond the volume.
+        upper: Largest rate allowed.
+
+    Returns:
+        The outputs.
+
+    Raises:
+        OpError: If the arguments do not fit together.
+    """
+    return _fractional_conv(
+        3, x, weight, bias, rate, upper, stride, padding, dilation, groups, padding_mode, False
+    )
+
+
+def _fractional_conv(
+    axes_count: int,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    rate: Tensor,
+    upper: Upper,
+    stride: PerAxis,
+    padding: PerAxis | str,
+    dilation: PerAxis,
+    groups: int,
+    padding_mode: str,
+    causal: bool,
+) -> Tensor:
+    form = FORMS[axes_count]
+    x, weight, bias = _autocast(x, weight, bias)
+    check_tensors(form, x, weight, bias, groups)
+    check_rate(form, rate, groups, weight.shape[1] * groups)
+    check_padding_mode(form, padding_mode)
+    limits = read_upper(form, upper, rate)
+    axes = read_axes(
+        form, x, weight, stride=stride, padding=padding, dilation=dilation, causal=causal
+    )
+    images = x if x.dim() == axes_count + 2 else x.unsqueeze(0)
+    table = _as_table(rate)
+    bounds = None if limits is None or limits.dim() == 0 else _as_table(limits)
+    bounds = limits if bounds is None else bounds
     with_slope = torch.is_grad_enabled() and rate.requires_grad
-    if not with_slope and all(_is_plain(value) for value in rates):
-        out = _plain_convolution(images, weight, bias, [int(value) for value in rates], grid)
-    else:
-        layout = Layout.at(grid, rates, leftward)
-        out = SeparableConvolution.apply(images, weight, bias, rate, layout, with_slope)
-    return out if x.dim() == 4 else out.squeeze(0)
+    out = None
+    if not with_slope and padding_mode == "zeros" and not _is_traced(table):
+        rates = read_rates(table, None, axes=axes_count, groups=groups)
+        if rates.are_plain and not rates.per_channel:
+            out = plain_convolution(images, weight, bias, rates, axes, groups)
+    if out is None:
+        out, _ = fractional_conv(
+            images,
+            weight,
+            bias,
+            table,
+            bounds,
+            as_numbers(axes),
+            groups,
+            padding_mode,
+            with_slope,
+        )
+    return out if x.dim() == axes_count + 2 else out.squeeze(0)
+
+
+def _as_table(rate: Tensor) -> Float[Tensor, "rows columns"]:
+    """The rates with one column, or one for each axis."""
+    return rate if rate.dim() == 2 else rate.reshape(-1, 1)
+
+
+def _is_traced(rates: Tensor) -> bool:
+    """Whether rates have no numbers to read: while a graph is made, or of a fake or meta tensor."""
+    return torch.compiler.is_compiling() or rates.is_meta or isinstance(rates, FakeTensor)
 
 
 def _autocast(
@@ -95,7 +230,7 @@ def _autocast(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Under autocast, the tensors in its type, as ``F.conv2d`` would take them."""
     device = x.device.type
-    if not torch.is_autocast_enabled(device):
+    if x.is_meta or not torch.is_autocast_enabled(device):
         return x, weight, bias
     dtype = torch.get_autocast_dtype(device)
 
@@ -104,43 +239,3 @@ def _autocast(
         return tensor.to(dtype) if eligible else tensor
 
     return cast(x), cast(weight), None if bias is None else cast(bias)
-
-
-def _read_rates(rate: Tensor, upper: Upper) -> tuple[list[float], list[bool]]:
-    """The rates as numbers, one for each branch, and which of them have reached their limit."""
-    rates = rate.detach().reshape(-1)
-    if upper is None:
-        return rates.tolist(), [False] * len(rates)
-    limits = torch.as_tensor(upper, device=rates.device).detach().to(rates.dtype)
-    values, bounds = torch.stack((rates, limits.expand_as(rates))).tolist()
-    return values, [value >= bound for value, bound in zip(values, bounds, strict=True)]
-
-
-def _is_plain(rate: float) -> bool:
-    return rate >= 1 and float(rate).is_integer()
-
-
-def _plain_convolution(
-    x: Tensor, weight: Tensor, bias: Tensor | None, rates: list[int], grid: Grid
-) -> Tensor:
-    """The same outputs by ``F.conv2d``, where every rate is an integer that needs no slope."""
-    if len(set(rates)) == 1:
-        return _dilated(x, weight, bias, rates[0], grid, grid.groups)
-    count = len(rates)
-    biases = [None] * count if bias is None else bias.chunk(count)
-    parts = zip(x.chunk(count, dim=1), weight.chunk(count), biases, rates, strict=True)
-    return torch.cat([_dilated(*part, grid, grid.groups // count) for part in parts], dim=1)
-
-
-def _dilated(
-    x: Tensor, weight: Tensor, bias: Tensor | None, rate: int, grid: Grid, groups: int
-) -> Tensor:
-    axes = (grid.rows, grid.columns)
-    # Beyond this rate all but the middle tap have left the image; larger ones change nothing.
-    rates = [min(rate, axis.span) for axis in axes]
-    height, width = (axis.padding_at(value) for axis, value in zip(axes, rates, strict=True))
-    if min(height, width) < 0:
-        crop_y, crop_x = min(height, 0), min(width, 0)
-        x = F.pad(x, (crop_x, crop_x, crop_y, crop_y))
-    strides = [axis.stride for axis in axes]
-    return F.conv2d(x, weight, bias, strides, [max(height, 0), max(width, 0)], rates, groups)

@@ -47,7 +47,7 @@ def _check(model: nn.Module, plan: DilationPlan) -> None:
         if name not in sites
     ]
     for name, layer in sites.items():
-        branches = layer.granularity.branches
+        branches = len(layer.initial_rates)
         if name not in plan:
             faults.append(f"site '{name}' has no rates in the plan; give it {branches}")
         elif len(plan[name]) != branches:

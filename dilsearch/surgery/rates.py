@@ -135,7 +135,7 @@ def _values(sites: dict[str, RelaxedConv2d]) -> dict[str, tuple[float, ...]]:
         torch.cat([layer.rate.detach().reshape(-1) for layer in sites.values()]).tolist()
     )
     return {
-        name: tuple(_finite(next(fetched), name) for _ in range(layer.granularity.branches))
+        name: tuple(_finite(next(fetched), name) for _ in range(len(layer.initial_rates)))
         for name, layer in sites.items()
     }
 

@@ -9,9 +9,9 @@ from torch.nn.modules.conv import _ConvNd
 
 from dilsearch.errors import SurgeryError
 from dilsearch.geometry import FieldGraph
-from dilsearch.layers import BranchConv2d, RelaxedConv2d
+from dilsearch.layers import BranchConv2d, ConvGrid, RelaxedConv, RelaxedConv2d
 from dilsearch.layers.relaxed_conv import relaxation_faults
-from dilsearch.sites import Granularity
+from dilsearch.sites import Granularity, PerChannel
 from dilsearch.surgery.companion import Companion, attach, companion_of
 from dilsearch.tracing import trace_graph
 from dilsearch.tracing.shadow import replace_modules
@@ -115,7 +115,7 @@ def _select(model: nn.Module, sites: Mapping[str, Granularity]) -> dict[str, Gra
 
 def _is_candidate(module: nn.Module) -> bool:
     """Whether a glob means this module: a convolution that has taps to move, of whatever kind."""
-    if isinstance(module, RelaxedConv2d):
+    if isinstance(module, RelaxedConv):
         return True
     return isinstance(module, _ConvNd | BranchConv2d) and max(module.kernel_size) > 1
 
@@ -135,15 +135,17 @@ def _nothing_selected(glob: str, matched: list[str], modules: dict[str, nn.Modul
 
 
 def _site_faults(name: str, module: nn.Module, granularity: Granularity) -> list[str]:
-    if isinstance(module, RelaxedConv2d):
+    if isinstance(module, RelaxedConv):
         return [f"site '{name}' is relaxed already; discretise it first"]
     if type(module) not in (nn.Conv2d, BranchConv2d):
         return [
             f"site '{name}' is a {type(module).__name__}, and only nn.Conv2d and BranchConv2d "
             "can be relaxed; leave it out of the selection"
         ]
+    conv = _convolution(module)
     faults = [
-        f"site '{name}': {fault}" for fault in relaxation_faults(_convolution(module), granularity)
+        f"site '{name}': {fault}"
+        for fault in (*_plan_faults(conv, granularity), *relaxation_faults(conv, granularity))
     ]
     if any(getattr(module, hooks) for hooks in _HOOKS):
         faults.append(
@@ -151,6 +153,31 @@ def _site_faults(name: str, module: nn.Module, granularity: Granularity) -> list
         )
     if hasattr(module, "parametrizations"):
         faults.append(f"site '{name}' has parametrisations, which would be lost; remove them first")
+    return faults
+
+
+def _plan_faults(conv: nn.Conv2d | BranchConv2d, granularity: Granularity) -> list[str]:
+    """What the layer could do, but plan and field graph have no words for."""
+    grid = ConvGrid.of(conv)
+    faults = []
+    if isinstance(granularity, PerChannel) or granularity.separate_axes:
+        faults.append(
+            "a plan has one rate for the site or each branch, not for channels or axes; "
+            "put RelaxedConv2d(conv, ...) in its place yourself"
+        )
+    if any(count % 2 == 0 for count in grid.kernel_size):
+        height, width = grid.kernel_size
+        faults.append(
+            f"its kernel is {height} x {width}, and only odd kernels can be relaxed; "
+            "leave it out of the selection"
+        )
+    elif any(before != after for before, after in grid.padding):
+        faults.append("its padding 'same' is uneven; give the padding as numbers")
+    if grid.padding_mode != "zeros":
+        faults.append(
+            f"its padding mode is '{grid.padding_mode}', and only 'zeros' can be relaxed; "
+            "leave it out of the selection"
+        )
     return faults
 
 

@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dilsearch.errors import PlanError, SurgeryError
-from dilsearch.layers import BranchConv2d, RelaxedConv2d
+from dilsearch.layers import BranchConv2d, RelaxedConv
 from dilsearch.plan import DilationPlan, SiteRates
 from dilsearch.runs import write_atomically
+from dilsearch.sites import Granularity, PerBranch
 from dilsearch.surgery.companion import companion_of, unwrapped
 from dilsearch.surgery.rates import read_plan
 
@@ -122,15 +123,19 @@ def present_plan(model: nn.Module) -> DilationPlan:
     return DilationPlan(
         {
             name: SiteRates(
-                granularity.kind, _integer_rates(target.get_submodule(name), granularity.branches)
+                granularity.kind, _integer_rates(target.get_submodule(name), _branches(granularity))
             )
             for name, granularity in companion.sites.items()
         }
     )
 
 
+def _branches(granularity: Granularity) -> int:
+    return granularity.branches if isinstance(granularity, PerBranch) else 1
+
+
 def _is_relaxed(model: nn.Module) -> bool:
-    return any(isinstance(module, RelaxedConv2d) for module in model.modules())
+    return any(isinstance(module, RelaxedConv) for module in model.modules())
 
 
 def _integer_rates(module: nn.Module, branches: int) -> tuple[float, ...]:

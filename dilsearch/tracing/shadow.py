@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from dilsearch.layers import BranchConv2d, RelaxedConv2d
+from dilsearch.layers import BranchConv2d, RelaxedConv
 
 Convolution = nn.Conv2d | BranchConv2d
 
@@ -34,7 +34,7 @@ def shadow_of(model: nn.Module) -> nn.Module:
         {
             id(module): module.to_conv(module.initial_rates)
             for module in shadow.modules()
-            if isinstance(module, RelaxedConv2d)
+            if isinstance(module, RelaxedConv)
         },
     )
     return shadow.eval()

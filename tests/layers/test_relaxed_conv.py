@@ -7,48 +7,148 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from dilsearch.errors import PlanError, SurgeryError
-from dilsearch.layers import BranchConv2d, RelaxedConv2d
-from dilsearch.sites import PerBranch, PerSite
+from dilsearch.layers import (
+    BranchConv2d,
+    MixedRateConv,
+    RelaxedConv,
+    RelaxedConv1d,
+    RelaxedConv2d,
+    RelaxedConv3d,
+)
+from dilsearch.sites import Granularity, PerBranch, PerChannel, PerSite
+
+# torch's own hint about uneven padding; the layers under test pad explicitly
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+
+LAYERS: dict[int, type[RelaxedConv]] = {1: RelaxedConv1d, 2: RelaxedConv2d, 3: RelaxedConv3d}
+KINDS: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {
+    1: nn.Conv1d,
+    2: nn.Conv2d,
+    3: nn.Conv3d,
+}
+SIZES = (15, 17, 9)
+
+
+two_axes, every_axes = st.just(2), st.sampled_from([1, 2, 2, 3])
 
 
 @st.composite
-def convolutions(draw: st.DrawFn) -> nn.Conv2d:
-    groups = draw(st.sampled_from([1, 2, 4]))
+def convolutions(
+    draw: st.DrawFn, axes: st.SearchStrategy[int] = two_axes
+) -> nn.Conv1d | nn.Conv2d | nn.Conv3d:
+    """A convolution of 4 input channels, of any form."""
+    count = draw(axes)
     torch.manual_seed(draw(st.integers(0, 99)))
-    return nn.Conv2d(
+    mode = draw(st.sampled_from(["zeros", "zeros", "reflect", "replicate", "circular"]))
+    stride = draw(st.integers(1, 2))
+    padding: Any = draw(st.integers(0, 3))
+    if stride == 1 and draw(st.booleans()):
+        padding = draw(st.sampled_from(["same", "valid"]))
+    return KINDS[count](
         4,
         8,
-        draw(st.sampled_from([(3, 3), (5, 3), (1, 3)])),
-        stride=draw(st.integers(1, 2)),
-        padding=draw(st.integers(0, 3)),
-        dilation=draw(st.integers(1, 3)),
-        groups=groups,
+        draw(st.tuples(*[st.sampled_from([3, 3, 1, 2, 4])] * count)),
+        stride=stride,
+        padding=padding,
+        dilation=draw(st.integers(1, 2)),
+        groups=draw(st.sampled_from([1, 2, 4])),
         bias=draw(st.booleans()),
+        padding_mode=mode,
     )
 
 
-@settings(max_examples=40)
-@given(convolutions())
-def test_relaxing_and_going_back_changes_no_bit(conv: nn.Conv2d) -> None:
-    x = torch.rand(2, 4, 15, 17)
-    layer = RelaxedConv2d(copy.deepcopy(conv), PerSite(1, 8))
-    back = layer.to_conv(layer.rate.reshape(1).tolist())
+def relaxed(conv: nn.Module, granularity: Granularity) -> RelaxedConv:
+    return LAYERS[conv.weight.dim() - 2](conv, granularity)
+
+
+def image_for(layer: RelaxedConv) -> Tensor:
+    return torch.rand(2, layer.in_channels, *SIZES[: layer.axes])
+
+
+@settings(max_examples=60, deadline=None)
+@given(convolutions(every_axes), st.booleans())
+def test_relaxing_and_going_back_changes_no_bit(conv: nn.Module, separate_axes: bool) -> None:
+    layer = relaxed(copy.deepcopy(conv), PerSite(1, 8, separate_axes=separate_axes))
+    x = image_for(layer)
+    back = layer.to_conv(layer.initial_rates)
     assert torch.equal(back(x), conv(x))
-    assert isinstance(back, nn.Conv2d)
-    assert back.weight is layer.weight
+    plain = back[-1] if isinstance(back, nn.Sequential) else back
+    assert type(plain) is type(conv)
+    assert plain.weight is layer.weight
 
 
-@settings(max_examples=40)
-@given(convolutions(), st.integers(1, 4))
-def test_the_layer_and_its_plain_form_agree_at_every_whole_rate(conv: nn.Conv2d, rate: int) -> None:
-    x = torch.rand(2, 4, 15, 17)
-    layer = RelaxedConv2d(conv, PerSite(1, 8, initial=float(rate)))
-    plain = layer.to_conv([rate])
+@settings(max_examples=60, deadline=None)
+@given(convolutions(every_axes), st.data())
+def test_the_layer_and_its_plain_form_agree_at_whole_rates(conv: nn.Module, data: Any) -> None:
+    branches = st.sampled_from([b for b in (1, 2, 4) if conv.groups % b == 0])
+    granularity = data.draw(
+        st.one_of(
+            st.builds(PerSite, st.just(1), st.just(8), separate_axes=st.booleans()),
+            st.builds(PerBranch, st.just(1), st.just(8), branches, separate_axes=st.booleans()),
+            st.builds(PerChannel, st.just(1), st.just(8), separate_axes=st.booleans()),
+        )
+    )
+    layer = relaxed(conv, granularity)
+    drawn = torch.tensor(
+        data.draw(
+            st.lists(st.integers(1, 3), min_size=layer.rate.numel(), max_size=layer.rate.numel())
+        )
+    )
+    rates = drawn.reshape(layer.rate.shape if layer.rate.dim() else (1,))
+    plain = layer.to_conv(rates.tolist())
+    with torch.no_grad():
+        layer.rate.copy_(rates.reshape(layer.rate.shape))
+    x = image_for(layer)
     torch.testing.assert_close(layer(x), plain(x), rtol=1e-5, atol=1e-5)
     assert plain(x).shape == conv(x).shape  # the grid is the replaced one's
+    assert plain.weight is layer.weight if hasattr(plain, "weight") else True
+
+
+@pytest.mark.parametrize("rates", [[1, 2, 1, 3], [2, 2, 2, 1]])
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_channels_with_rates_of_their_own_become_a_sum_over_rates(
+    rates: list[int], groups: int
+) -> None:
+    torch.manual_seed(0)
+    layer = RelaxedConv2d(nn.Conv2d(4, 8, 3, padding=1, groups=groups), PerChannel(1, 4))
+    plain = layer.to_conv(rates)
+    assert isinstance(plain, MixedRateConv)
+    assert plain.by_channel is (groups != 4)
+    with torch.no_grad():
+        layer.rate.copy_(torch.tensor(rates))
+    x = torch.rand(2, 4, 9, 9)
+    torch.testing.assert_close(layer(x), plain(x), rtol=1e-5, atol=1e-5)
+    swapped = layer.to_conv(rates[::-1])
+    assert not torch.allclose(swapped(x), plain(x), rtol=1e-3)  # control: the order matters
+    exported = torch.export.export(plain, (x,))
+    assert torch.equal(exported.module()(x), plain(x))
+    assert "rates by" in repr(plain)
+
+
+@pytest.mark.parametrize("conv", [nn.Conv1d(2, 2, 3, padding=4, dilation=2), nn.Conv1d(2, 2, 2)])
+def test_a_causal_site_never_sees_the_future(conv: nn.Conv1d) -> None:
+    # Padded at both ends and cropped behind, as in temporal networks; and padded not at all.
+    layer = RelaxedConv1d(copy.deepcopy(conv), PerSite(1, 8), causal=True)
+    x = torch.rand(1, 2, 20)
+    torch.testing.assert_close(layer(x), conv(x))
+    lag = layer.grid.padding[0][0] - (layer.kernel_size[0] - 1) * layer.dilation[0]
+    with torch.no_grad():
+        layer.rate.fill_(4.6)
+    late = x.clone()
+    late[..., 12:] += 1
+    changed = (layer(late) != layer(x)).any(1).flatten().nonzero().flatten()
+    assert changed.min() == 12 + lag
+    for rate in (1, 3, 5):
+        with torch.no_grad():
+            layer.rate.fill_(rate)
+        torch.testing.assert_close(layer.to_conv([rate])(x), layer(x))
+    centred = RelaxedConv1d(copy.deepcopy(conv), PerSite(1, 8, initial=4.6))
+    if conv.kernel_size == (3,):  # the control: the middle tap stays there, and one looks ahead
+        seen = (centred(late) != centred(x)).any(1).flatten().nonzero().flatten()
+        assert seen.min() < 12 + lag
 
 
 def test_a_rate_that_needs_less_than_the_old_padding_crops() -> None:
@@ -102,12 +202,8 @@ def test_the_slope_on_a_limit_lets_the_rate_go_back() -> None:
 @pytest.mark.parametrize(
     ("conv", "granularity", "text"),
     [
-        (nn.Conv2d(2, 2, 2), PerSite(1, 4), "its kernel is 2 x 2, and only odd kernels"),
-        (
-            nn.Conv2d(2, 2, 3, padding_mode="reflect", padding=1),
-            PerSite(1, 4),
-            "its padding mode is 'reflect', and only 'zeros'",
-        ),
+        (nn.ConvTranspose2d(2, 2, 3), PerSite(1, 4), "it is a ConvTranspose2d, and only Conv2d"),
+        (nn.Conv1d(2, 2, 3), PerSite(1, 4), "it is a Conv1d, and only Conv2d or BranchConv2d"),
         (nn.Conv2d(6, 6, 3, groups=3), PerBranch(1, 4), "its 3 groups do not divide into 2"),
         (nn.Conv2d(2, 2, 3, dilation=6), PerSite(1, 4), "its dilation 6 is outside the limits 1"),
         (nn.Conv2d(2, 2, 3, dilation=(1, 2)), PerSite(1, 4), "differs between height and width"),
@@ -125,9 +221,39 @@ def test_what_cannot_be_relaxed_is_one_sentence(conv: Any, granularity: Any, tex
 
 @pytest.mark.parametrize(
     ("rates", "text"),
-    [([1.5], "rate 1.5 is not a whole number"), ([1, 2], "2 rates given where the layer has 1")],
+    [
+        ([1.5], "rate 1.5 is not a whole number"),
+        ([1, 2], "2 rates given where the layer has 1"),
+        ([0], "rate 0 is not a whole number of at least 1"),
+    ],
 )
 def test_only_whole_rates_go_back(rates: list[float], text: str) -> None:
     layer = RelaxedConv2d(nn.Conv2d(2, 2, 3), PerSite(1, 4))
     with pytest.raises(PlanError, match=text):
         layer.to_conv(rates)
+
+
+def test_copies_states_and_rates_of_every_shape_survive() -> None:
+    conv = nn.Conv2d(4, 4, 3, padding=1, groups=2)
+    shapes = {
+        PerSite(1, 4): (),
+        PerBranch(1, 4): (2,),
+        PerChannel(1, 4): (4,),
+        PerSite(1, 4, separate_axes=True): (1, 2),
+        PerBranch(1, 4, separate_axes=True): (2, 2),
+        PerChannel(1, 4, separate_axes=True): (4, 2),
+    }
+    for granularity, shape in shapes.items():
+        layer = RelaxedConv2d(copy.deepcopy(conv), granularity)
+        assert layer.rate.shape == layer.bound.shape == shape
+        with torch.no_grad():
+            layer.rate.add_(torch.rand(shape))
+        twin = copy.deepcopy(layer)
+        other = RelaxedConv2d(copy.deepcopy(conv), granularity)
+        other.load_state_dict(layer.state_dict())
+        x = torch.rand(1, 4, 7, 7)
+        assert torch.equal(twin(x), layer(x))
+        assert torch.equal(other(x), layer(x))
+        layer(x).sum().backward()
+        assert layer.rate.grad is not None
+        assert layer.rate.grad.shape == shape

@@ -113,6 +113,8 @@ def test_feature_maps(name: str) -> None:
 
 def test_checkpoints_pass_between_split_and_plain_networks() -> None:
     for name in model_names():
+        if name == "largefov":
+            continue  # its channels cannot be split
         number = searchable_blocks(name)
         plain = on_meta(name, rates=[(1,)] * number).state_dict()
         split = on_meta(name, rates=[(1, 2)] * number).state_dict()
@@ -161,6 +163,7 @@ def test_searchable_blocks() -> None:
         "toy": 5,
         "regseg": 13,
         "regnety600mf": 10,
+        "largefov": 4,
     }
     assert searchable_blocks("toy", blocks=2) == 2
 

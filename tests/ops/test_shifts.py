@@ -1,73 +1,216 @@
-"""One axis of shifts: its transpose is its adjoint, and its slope is the one of its sums."""
+"""One axis of shifts: gathering and scattering are adjoints, and slopes those of the sums."""
 
+from dataclasses import replace
+
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
-from dilsearch.ops.shifts import Shifts, groups_first
-from dilsearch.ops.taps import Axis
+from dilsearch.ops.shifts import Gather, Spread, runs, scatter
+from dilsearch.ops.taps import Axis, Tap, margins
 
-
-def along(axis: Axis, dim: int, *rates: float) -> Shifts:
-    taps = tuple(axis.taps_at(rate, leftward=False) for rate in rates)
-    return Shifts(dim, taps, axis.size_in, axis.size_out, axis.stride)
+ROOM = 1  # more zeros than needed do no harm
 
 
-def random(*shape: int) -> torch.Tensor:
-    return torch.randn(shape, dtype=torch.float64)
+def random(seed: int, *shape: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def between_zeros(maps: Tensor, dim: int, room: tuple[int, int]) -> Tensor:
+    shape = list(maps.shape)
+    shape[dim] += sum(room)
+    wide = maps.new_zeros(shape)
+    wide.narrow(dim, room[0], maps.shape[dim]).copy_(maps)
+    return wide
+
+
+def spread_along(axis: Axis, taps: list[Tap], maps: Tensor, dim: int) -> Tensor:
+    before, after = margins(taps, size=axis.size_in, targets=axis.size_out, stride=axis.stride)
+    wide = between_zeros(maps, dim, (before + ROOM, after + ROOM))
+    shape = [*maps.shape[:2], len(taps), *maps.shape[2:]]
+    shape[dim] = axis.size_out
+    copies = torch.full(shape, torch.nan, dtype=maps.dtype)
+    write = Spread(wide, taps, copies, dim=dim, stride=axis.stride, start=before + ROOM)
+    write()
+    return copies
+
+
+def scatter_along(axis: Axis, taps: list[Tap], copies: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    shape = [*copies.shape[:2], *copies.shape[3:]]
+    shape[dim] = axis.size_in
+    sums, slopes = copies.new_zeros(shape), copies.new_zeros(shape)
+    half = axis.size_out // 2  # in two runs of targets
+    for first, count in ((0, half), (half, axis.size_out - half)):
+        part = copies.narrow(dim, first, count)
+        scatter(part, taps, sums, slopes, dim=dim, stride=axis.stride, first=first)
+    return sums, slopes
+
+
+def gather_along(
+    taps: list[Tap], copies: Tensor, targets: int, dim: int, *, with_slope: bool
+) -> tuple[Tensor, Tensor | None]:
+    before, after = margins(taps, size=copies.shape[dim], targets=targets)
+    wide = between_zeros(copies, dim, (before + ROOM, after + ROOM))
+    shape = [*copies.shape[:2], *copies.shape[3:]]
+    shape[dim] = targets
+    sums, slopes, *spare = (torch.full(shape, torch.nan, dtype=copies.dtype) for _ in range(4))
+    write = Gather(wide, taps, (spare[0], spare[1]), targets=targets, dim=dim, start=before + ROOM)
+    write(sums, slopes if with_slope else None)
+    return sums, slopes if with_slope else None
 
 
 axes = st.builds(
-    Axis,
-    size_in=st.integers(5, 9),
-    taps=st.sampled_from([1, 3, 5]),
-    stride=st.integers(1, 3),
-    padding=st.integers(0, 4),
-    dilation=st.just(1),
+    lambda size, taps, stride, padding, causal: Axis(
+        size, taps, stride, padding, 1, taps - 1 if causal else (taps - 1) // 2
+    ),
+    st.integers(5, 9),
+    st.integers(1, 5),
+    st.integers(1, 3),
+    st.tuples(st.integers(0, 4), st.integers(0, 4)),
+    st.booleans(),
 )
+rates = st.one_of(st.floats(-3, 12), st.integers(0, 4).map(float))
+
+
+def sizes(axis: Axis, dim: int) -> tuple[list[int], list[int]]:
+    """Of inputs and outputs."""
+    inputs, outputs = [3, 2], [3, 2]
+    inputs[dim], outputs[dim] = axis.size_in, axis.size_out
+    return inputs, outputs
+
+
+def given_taps(axis: Axis, rate: float, kind: str) -> list[Tap]:
+    """The taps; with fractions of its own for each of 2 groups or 3 channels, if asked for."""
+    taps = list(axis.taps_at(rate, leftward=False))
+    shape = {"groups": (2, 1, 1, 1), "channels": (1, 3, 1, 1)}.get(kind)
+    if shape is None:
+        return taps
+    own = {reach: random(reach, *shape).abs() for reach in range(6)}
+    return [tap if not tap.reach else replace(tap, fraction=own[tap.reach]) for tap in taps]
+
+
+kinds = st.sampled_from(["one", "groups", "channels"])
+
+
+@settings(deadline=None, max_examples=60)
+@given(axes, st.sampled_from([-2, -1]), rates, kinds)
+def test_scattering_is_the_adjoint_of_spreading(axis, dim, rate, kind):
+    taps = given_taps(axis, rate, kind)
+    inputs, outputs = sizes(axis, dim)
+    maps, signals = random(1, 2, 2, 3, *inputs), random(2, 2, 2, len(taps), 3, *outputs)
+    copies = spread_along(axis, taps, maps, dim)
+    sums, _ = scatter_along(axis, taps, signals, dim)
+    torch.testing.assert_close((copies * signals).sum(), (maps * sums).sum())
+
+
+@settings(deadline=None, max_examples=60)
+@given(axes.filter(lambda axis: axis.stride == 1), st.sampled_from([-2, -1]), rates, kinds)
+def test_gathering_back_is_the_adjoint_of_spreading(axis, dim, rate, kind):
+    taps = given_taps(axis, rate, kind)
+    inputs, outputs = sizes(axis, dim)
+    maps, signals = random(1, 2, 2, 3, *inputs), random(2, 2, 2, len(taps), 3, *outputs)
+    copies = spread_along(axis, taps, maps, dim)
+    back = [tap.mirrored for tap in taps]
+    sums, _ = gather_along(back, signals, axis.size_in, dim, with_slope=False)
+    torch.testing.assert_close((copies * signals).sum(), (maps * sums).sum())
+
+
+def test_the_control_pixels_one_place_off_are_no_adjoint():
+    axis = Axis(9, 3, 1, (1, 1), 1, 1)
+    taps = given_taps(axis, 1.6, "one")
+    maps, signals = random(1, 2, 2, 3, 9, 2), random(2, 2, 2, 3, 3, 9, 2)
+    copies = spread_along(axis, taps, maps, -2)
+    off = [replace(tap, inner=tap.inner + 1, outer=tap.outer + 1) for tap in taps]
+    sums, _ = scatter_along(axis, off, signals, -2)
+    assert not torch.allclose((copies * signals).sum(), (maps * sums).sum())
 
 
 @settings(deadline=None, max_examples=40)
-@given(axes, st.sampled_from([-2, -1]), st.lists(st.floats(0.1, 9), min_size=2, max_size=2))
-def test_gathering_is_the_adjoint_of_spreading_backwards(axis, dim, rates):
-    torch.manual_seed(0)
-    shifts = along(axis, dim, *rates)
-    sizes = {-2: (axis.size_in, 3), -1: (3, axis.size_in)}[dim]
-    out_sizes = {-2: (axis.size_out, 3), -1: (3, axis.size_out)}[dim]
-    copies, maps = random(2, axis.taps, 1, 2, *sizes), random(2, 1, 2, *out_sizes)
-    sums, _ = shifts.gather(copies, with_slope=False)
-    back = shifts.transposed.spread(maps, axis.taps)
-    forwards = (groups_first(sums, 2) * maps).sum()
-    torch.testing.assert_close(forwards, (copies * back).sum())
-    # the control: pixels one place off are no adjoint
-    assert axis.taps == 1 or not torch.allclose(forwards, (copies.roll(1, dim) * back).sum())
+@given(axes.filter(lambda axis: axis.stride == 1), st.floats(0.05, 6), st.sampled_from([-2, -1]))
+def test_gather_and_scatter_are_the_same_sums_and_slopes(axis, rate, dim):
+    taps = given_taps(axis, rate, "one")
+    _, outputs = sizes(axis, dim)
+    signals = random(2, 2, 2, len(taps), 3, *outputs)
+    scattered = scatter_along(axis, taps, signals, dim)
+    back = [tap.mirrored for tap in taps]
+    gathered = gather_along(back, signals, axis.size_in, dim, with_slope=True)
+    for a, b in zip(scattered, gathered, strict=True):
+        torch.testing.assert_close(a, b)
+    alone, _ = gather_along(back, signals, axis.size_in, dim, with_slope=False)
+    torch.testing.assert_close(alone, gathered[0])
 
 
-def test_the_slope_of_the_sums_is_their_difference_quotient():
-    torch.manual_seed(0)
-    axis = Axis(size_in=9, taps=5, stride=1, padding=2, dilation=1)
-    copies = random(1, 5, 2, 1, 4, 9)
-    low, slope = along(axis, -1, 1.6).gather(copies, with_slope=True)
-    high, _ = along(axis, -1, 1.6 + 1e-6).gather(copies, with_slope=False)
-    torch.testing.assert_close((high - low) / 1e-6, slope, rtol=1e-6, atol=1e-6)
+@pytest.mark.parametrize("rate", [1.0, 1.6, 2.3])
+@pytest.mark.parametrize("taps", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_slopes_are_the_difference_quotients_of_the_sums(taps, rate, stride):
+    axis = Axis(9, taps, stride, (taps // 2, taps // 2), 1, (taps - 1) // 2)
+    signals = random(1, 1, 2, taps, 1, 3, axis.size_out)
+    low, slope = scatter_along(axis, given_taps(axis, rate, "one"), signals, -1)
+    # sums are linear in the rate up to the next corner, so that the step may be large
+    high, _ = scatter_along(axis, given_taps(axis, rate + 0.05, "one"), signals, -1)
+    torch.testing.assert_close((high - low) / 0.05, slope)
+    assert taps == 1 or slope.abs().max() > 0.1
+    if stride == 1:
+        back = [tap.mirrored for tap in given_taps(axis, rate, "one")]
+        _, gathered = gather_along(back, signals, axis.size_in, -1, with_slope=True)
+        torch.testing.assert_close(gathered, slope)
 
 
-def test_with_and_without_slope_the_sums_are_the_same():
-    torch.manual_seed(0)
-    axis = Axis(size_in=9, taps=3, stride=2, padding=1, dilation=1)
-    copies = random(2, 3, 1, 2, 9, 4)
-    shifts = along(axis, -2, 1.3, 2.6)
-    with_slope, without = (shifts.gather(copies, with_slope=flag)[0] for flag in (True, False))
-    torch.testing.assert_close(with_slope, without)
-
-
-def test_a_branch_without_taps_is_nan_and_leaves_the_others_alone():
-    axis = Axis(size_in=6, taps=3, stride=1, padding=1, dilation=1)
-    shifts = Shifts(-1, (axis.taps_at(1.5, leftward=False), None), 6, 6)
-    assert shifts.spread(torch.ones(2, 1, 1, 2, 6), 3).isnan().flatten(1).all(1).tolist() == [
-        False,
-        True,
+def test_spreading_is_indexing_and_blending():
+    axis = Axis(6, 3, 2, (1, 1), 1, 1)
+    maps = torch.tensor([1.0, 2, 4, 8, 16, 32]).view(1, 1, 1, 1, 6)
+    copies = spread_along(axis, given_taps(axis, 1.25, "one"), maps, -1)
+    assert copies[0, 0, :, 0, 0].tolist() == [
+        [0, 0.75 * 2 + 0.25 * 1, 0.75 * 8 + 0.25 * 4],
+        [1, 4, 16],
+        [0.75 * 2 + 0.25 * 4, 0.75 * 8 + 0.25 * 16, 0.75 * 32],
     ]
-    for images in shifts.gather(torch.ones(2, 3, 1, 1, 2, 6), with_slope=True):
-        assert images[:, 0].isfinite().all()
-        assert images[:, 1].isnan().all()
+
+
+def test_the_same_shift_may_be_called_again_for_other_maps():
+    taps = given_taps(Axis(6, 3, 1, (1, 1), 1, 1), 1.25, "one")
+    wide, copies = torch.zeros(1, 1, 1, 12), torch.empty(1, 1, 3, 1, 6)
+    again = Spread(wide, taps, copies, dim=-1, stride=1, start=3)
+    sums, slopes, *spare = (torch.empty(1, 1, 1, 6) for _ in range(4))
+    room = torch.zeros(1, 1, 3, 1, 12)
+    sum_up = Gather(room, taps, (spare[0], spare[1]), targets=6, dim=-1, start=3)
+    for factor in (1.0, -2.0):
+        wide[..., 3:9] = factor
+        again()
+        assert copies[0, 0, :, 0, 3].tolist() == [factor] * 3
+        room[..., 3:9] = factor
+        sum_up(sums, slopes)
+        assert sums[0, 0, 0, 3].item() == 3 * factor
+        assert slopes[0, 0, 0, 3].item() == 0
+
+
+@pytest.mark.parametrize(
+    ("taps", "rate", "expected"),
+    [
+        (3, 2.5, [(0, 3)]),
+        (3, 2.0, [(0, 3)]),
+        (5, 1.75, [(0, 1), (1, 4), (4, 5)]),
+        (5, 1.0, [(0, 2), (2, 4), (4, 5)]),
+        (4, 1.25, [(0, 3), (3, 4)]),
+        (3, -1.5, [(0, 1), (1, 2), (2, 3)]),
+        (1, 4.5, [(0, 1)]),
+    ],
+)
+def test_runs_hold_taps_that_blend_alike_at_even_rising_distances(taps, rate, expected):
+    axis = Axis(9, taps, 1, (taps // 2, taps // 2), 1, (taps - 1) // 2)
+    found = runs(axis.taps_at(rate, leftward=False))
+    assert [(run.start, run.stop) for run in found] == expected
+
+
+def test_runs_tell_fractions_of_each_channel_apart_by_identity():
+    one, other = torch.full((2,), 0.5), torch.full((2,), 0.5)
+    taps = [Tap(0, -1, one, 1), Tap(2, 2, 0.0, 0), Tap(4, 5, one, 1)]
+    assert runs(taps) == [slice(0, 3)]
+    taps[2] = replace(taps[2], fraction=other)
+    assert runs(taps) == [slice(0, 2), slice(2, 3)]
+    taps[2] = replace(taps[2], fraction=0.5)
+    assert runs(taps) == [slice(0, 2), slice(2, 3)]

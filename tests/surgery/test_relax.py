@@ -9,7 +9,7 @@ from torch import nn
 from dilsearch.errors import PlanError, SurgeryError
 from dilsearch.layers import RelaxedConv2d
 from dilsearch.plan import DilationPlan, SiteRates
-from dilsearch.sites import PerBranch, PerSite
+from dilsearch.sites import Granularity, PerBranch, PerChannel, PerSite
 from dilsearch.surgery import discretize, field_graph, rate_parameters, read_plan, relax
 
 EXAMPLE = torch.empty(1, 4, 32, 32, device="meta")
@@ -122,6 +122,26 @@ def test_convolutions_of_other_kinds_are_named_as_such(kind: str) -> None:
     text = f"site '0' is a {kind}, and only nn.Conv2d and BranchConv2d can be relaxed"
     with pytest.raises(SurgeryError, match=text):
         relax(model, {"0": PerSite(1, 8)})
+
+
+@pytest.mark.parametrize(
+    ("conv", "granularity", "text"),
+    [
+        (nn.Conv2d(2, 2, 2), PerSite(1, 4), "its kernel is 2 x 2, and only odd kernels"),
+        (
+            nn.Conv2d(2, 2, 3, padding_mode="reflect", padding=1),
+            PerSite(1, 4),
+            "its padding mode is 'reflect', and only 'zeros'",
+        ),
+        (nn.Conv2d(2, 2, 3), PerChannel(1, 4), "a plan has one rate for the site or each branch"),
+        (nn.Conv2d(2, 2, 3), PerSite(1, 4, separate_axes=True), "not for channels or axes; put"),
+    ],
+)
+def test_what_a_plan_cannot_hold_is_refused(
+    conv: nn.Conv2d, granularity: Granularity, text: str
+) -> None:
+    with pytest.raises(SurgeryError, match=f"site '0': .*{text}"):
+        relax(nn.Sequential(conv), {"0": granularity})
 
 
 def test_relaxing_in_two_steps_is_relaxing_at_once(model: nn.Module) -> None:

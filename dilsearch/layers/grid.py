@@ -1,0 +1,189 @@
+"""The output grid of a convolution that is replaced, kept while its rates change."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+PerAxis: TypeAlias = int | tuple[int, ...]
+Convolution: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d
+
+CONVOLUTIONS: dict[int, type[Convolution]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_FUNCTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_PADS: dict[str, tuple[type[nn.Module], ...]] = {
+    "zeros": (nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d),
+    "reflect": (nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d),
+    "replicate": (nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d),
+    "circular": (nn.CircularPad1d, nn.CircularPad2d, nn.CircularPad3d),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ConvGrid:
+    """Where the outputs of a convolution lie, whatever the rates of its taps.
+
+    Attributes:
+        kernel_size: Taps along each axis.
+        stride: Step in pixels along each axis.
+        padding: Pixels before and after each axis, at ``dilation``.
+        dilation: Rate along each axis that the padding is meant for.
+        padding_mode: What is padded with: 'zeros', 'reflect', 'replicate' or 'circular'.
+        causal: Whether the last tap of each axis stays in place, not the one at (k - 1) // 2.
+    """
+
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    dilation: tuple[int, ...]
+    padding_mode: str = "zeros"
+    causal: bool = False
+
+    @classmethod
+    def of(cls, conv: nn.Module, *, causal: bool = False) -> "ConvGrid":
+        """The grid of a ``torch.nn`` convolution, or of one of this package."""
+        kept = getattr(conv, "grid", None)
+        if isinstance(kept, ConvGrid):
+            return kept
+        assert isinstance(conv, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+        count = len(conv.kernel_size)
+        kernel, dilation = per_axis(conv.kernel_size, count), per_axis(conv.dilation, count)
+        if conv.padding == "same":  # as torch does it: what cannot be halved goes behind
+            totals = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+            padding = tuple((total // 2, total - total // 2) for total in totals)
+        elif conv.padding == "valid":
+            padding = ((0, 0),) * count
+        else:
+            assert not isinstance(conv.padding, str)
+            padding = tuple((pixels, pixels) for pixels in per_axis(conv.padding, count))
+        stride = per_axis(conv.stride, count)
+        return cls(kernel, stride, padding, dilation, conv.padding_mode, causal)
+
+    @property
+    def axes(self) -> int:
+        """Number of spatial axes."""
+        return len(self.kernel_size)
+
+    @property
+    def anchors(self) -> tuple[int, ...]:
+        """Index of the tap on each axis that no rate moves."""
+        return tuple(k - 1 if self.causal else (k - 1) // 2 for k in self.kernel_size)
+
+    def padding_at(self, rates: Sequence[int]) -> tuple[tuple[int, int], ...]:
+        """Padding before and after each axis that keeps the grid; negative where it crops."""
+        return tuple(
+            (before + anchor * (r - d), after + (k - 1 - anchor) * (r - d))
+            for (before, after), k, anchor, r, d in zip(
+                self.padding, self.kernel_size, self.anchors, rates, self.dilation, strict=True
+            )
+        )
+
+    def convolve(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, rates: Sequence[int], groups: int
+    ) -> Tensor:
+        """A plain convolution of these rates on this grid."""
+        edges, even = self._pads(rates)
+        if self.padding_mode != "zeros" and any(even):  # a module does this itself
+            edges.append(
+                ([pixels for pixels in reversed(even) for _ in range(2)], self.padding_mode)
+            )
+            even = (0,) * self.axes
+        for amounts, mode in edges:
+            x = F.pad(x, amounts, "constant" if mode == "zeros" else mode)
+        return _FUNCTIONS[self.axes](x, weight, bias, self.stride, even, tuple(rates), groups)
+
+    def _pads(self, rates: Sequence[int]) -> tuple[list[tuple[list[int], str]], tuple[int, ...]]:
+        """What to pad or crop beforehand, and the padding left to the convolution itself.
+
+        Amounts are as torch's padding functions take them, last axis first; only those of zeros
+        may be negative.
+        """
+        padding = self.padding_at(rates)
+        flat = [pixels for pair in reversed(padding) for pixels in pair]
+        crop, grow = [min(pixels, 0) for pixels in flat], [max(pixels, 0) for pixels in flat]
+        even = (0,) * self.axes
+        if all(before == after for before, after in padding):
+            even, grow = tuple(max(before, 0) for before, _ in padding), [0] * len(flat)
+        edges = [(crop, "zeros"), (grow, self.padding_mode)]
+        return [(amounts, mode) for amounts, mode in edges if any(amounts)], even
+
+    def convolve_branches(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        rates: Sequence[tuple[int, ...]],
+        groups: int,
+    ) -> Tensor:
+        """Split the channels into as many equal runs as there are rates, convolve, join."""
+        if len(set(rates)) == 1:
+            return self.convolve(x, weight, bias, rates[0], groups)
+        count, channels = len(rates), -1 - self.axes
+        biases = [None] * count if bias is None else bias.chunk(count)
+        parts = zip(x.chunk(count, channels), weight.chunk(count), biases, rates, strict=True)
+        return torch.cat([self.convolve(*part, groups // count) for part in parts], dim=channels)
+
+    def convolve_channels(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        rates: Sequence[tuple[int, ...]],
+        groups: int,
+    ) -> Tensor:
+        """Select the input channels of each rate, convolve, and sum.
+
+        In a grouped convolution all channels stay, and the weights of the others are left out.
+        """
+        total = None
+        for rate in dict.fromkeys(rates):
+            members = [index for index, each in enumerate(rates) if each == rate]
+            images, kernels = x, weight
+            if len(members) < len(rates):
+                chosen = torch.tensor(members, device=x.device)
+                if groups == 1:
+                    images = x.index_select(-1 - self.axes, chosen)
+                    kernels = weight.index_select(1, chosen)
+                else:
+                    kernels = weight * self._membership(chosen, weight, groups)
+            part = self.convolve(images, kernels, bias if total is None else None, rate, groups)
+            total = part if total is None else total + part
+        assert total is not None
+        return total
+
+    def _membership(self, chosen: Tensor, weight: Tensor, groups: int) -> Tensor:
+        """One for each kernel that reads a chosen channel, zero for the others."""
+        member = weight.new_zeros(groups * weight.shape[1])
+        member = member.index_fill(0, chosen, 1).view(groups, 1, -1)
+        by_output = member.expand(-1, weight.shape[0] // groups, -1).flatten(0, 1)
+        return by_output.reshape(*by_output.shape, *[1] * self.axes)
+
+    def as_module(
+        self, weight: nn.Parameter, bias: nn.Parameter | None, rates: Sequence[int], groups: int
+    ) -> nn.Module:
+        """The same as a ``torch.nn`` convolution, behind modules that pad or crop where needed."""
+        edges, even = self._pads(rates)
+        conv = CONVOLUTIONS[self.axes](
+            weight.shape[1] * groups,
+            weight.shape[0],
+            self.kernel_size,  # type: ignore[arg-type]
+            stride=self.stride,  # type: ignore[arg-type]
+            padding=even,  # type: ignore[arg-type]
+            dilation=tuple(rates),  # type: ignore[arg-type]
+            groups=groups,
+            bias=bias is not None,
+            padding_mode=self.padding_mode,  # type: ignore[arg-type]
+            device="meta",
+        )
+        conv.weight, conv.bias = weight, bias
+        if not edges:
+            return conv
+        pads = (_PADS[mode][self.axes - 1](tuple(amounts)) for amounts, mode in edges)
+        return nn.Sequential(*pads, conv)
+
+
+def per_axis(value: PerAxis | Sequence[int], count: int) -> tuple[int, ...]:
+    """One value for each axis."""
+    return (value,) * count if isinstance(value, int) else tuple(value)
