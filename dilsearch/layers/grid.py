@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from dilsearch.ops.plain import convolve_padded, split_padding
+from dilsearch.ops.taps import Axis
 
 PerAxis: TypeAlias = int | tuple[int, ...]
 Convolution: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 CONVOLUTIONS: dict[int, type[Convolution]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-_FUNCTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _PADS: dict[str, tuple[type[nn.Module], ...]] = {
     "zeros": (nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d),
     "reflect": (nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d),
@@ -73,41 +74,25 @@ class ConvGrid:
 
     def padding_at(self, rates: Sequence[int]) -> tuple[tuple[int, int], ...]:
         """Padding before and after each axis that keeps the grid; negative where it crops."""
-        return tuple(
-            (before + anchor * (r - d), after + (k - 1 - anchor) * (r - d))
-            for (before, after), k, anchor, r, d in zip(
-                self.padding, self.kernel_size, self.anchors, rates, self.dilation, strict=True
+        axes = (
+            Axis(1, k, s, p, d, anchor)
+            for k, s, p, d, anchor in zip(
+                self.kernel_size,
+                self.stride,
+                self.padding,
+                self.dilation,
+                self.anchors,
+                strict=True,
             )
         )
+        return tuple(axis.padding_at(rate) for axis, rate in zip(axes, rates, strict=True))
 
     def convolve(
         self, x: Tensor, weight: Tensor, bias: Tensor | None, rates: Sequence[int], groups: int
     ) -> Tensor:
         """A plain convolution of these rates on this grid."""
-        edges, even = self._pads(rates)
-        if self.padding_mode != "zeros" and any(even):  # a module does this itself
-            edges.append(
-                ([pixels for pixels in reversed(even) for _ in range(2)], self.padding_mode)
-            )
-            even = (0,) * self.axes
-        for amounts, mode in edges:
-            x = F.pad(x, amounts, "constant" if mode == "zeros" else mode)
-        return _FUNCTIONS[self.axes](x, weight, bias, self.stride, even, tuple(rates), groups)
-
-    def _pads(self, rates: Sequence[int]) -> tuple[list[tuple[list[int], str]], tuple[int, ...]]:
-        """What to pad or crop beforehand, and the padding left to the convolution itself.
-
-        Amounts are as torch's padding functions take them, last axis first; only those of zeros
-        may be negative.
-        """
-        padding = self.padding_at(rates)
-        flat = [pixels for pair in reversed(padding) for pixels in pair]
-        crop, grow = [min(pixels, 0) for pixels in flat], [max(pixels, 0) for pixels in flat]
-        even = (0,) * self.axes
-        if all(before == after for before, after in padding):
-            even, grow = tuple(max(before, 0) for before, _ in padding), [0] * len(flat)
-        edges = [(crop, "zeros"), (grow, self.padding_mode)]
-        return [(amounts, mode) for amounts, mode in edges if any(amounts)], even
+        paddings, mode = self.padding_at(rates), self.padding_mode
+        return convolve_padded(x, weight, bias, rates, paddings, self.stride, groups, mode)
 
     def convolve_branches(
         self,
@@ -164,7 +149,7 @@ class ConvGrid:
         self, weight: nn.Parameter, bias: nn.Parameter | None, rates: Sequence[int], groups: int
     ) -> nn.Module:
         """The same as a ``torch.nn`` convolution, behind modules that pad or crop where needed."""
-        edges, even = self._pads(rates)
+        edges, even = split_padding(self.padding_at(rates), self.padding_mode)
         conv = CONVOLUTIONS[self.axes](
             weight.shape[1] * groups,
             weight.shape[0],

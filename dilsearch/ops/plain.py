@@ -51,9 +51,54 @@ def _dilated(
     rates = tuple(min(rate, max(axis.span, 1)) for rate, axis in zip(rates, axes, strict=True))
     paddings = [axis.padding_at(rate) for axis, rate in zip(axes, rates, strict=True)]
     strides = [axis.stride for axis in axes]
-    even = [min(before, after) for before, after in paddings]
-    if min(even) < 0 or any(before != after for before, after in paddings):
-        # What cannot be said to the convolution is padded or cropped beforehand.
-        edges = [edge for pair in reversed(paddings) for edge in pair]
-        x, even = F.pad(x, edges), [0] * len(axes)
-    return _CONVOLUTIONS[len(axes)](x, weight, bias, strides, even, rates, groups)
+    return convolve_padded(x, weight, bias, rates, paddings, strides, groups)
+
+
+def convolve_padded(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    rates: Sequence[int],
+    paddings: Sequence[tuple[int, int]],
+    strides: Sequence[int],
+    groups: int,
+    mode: str = "zeros",
+) -> Tensor:
+    """A plain convolution whose padding may be uneven, negative (which crops) or not of zeros.
+
+    Args:
+        x: Images, or one.
+        weight: Kernels.
+        bias: One value for each output channel, or None.
+        rates: Dilation along each axis.
+        paddings: Pixels before and after each axis.
+        strides: Pixels between outputs along each axis.
+        groups: Channel groups.
+        mode: What is padded with.
+    """
+    edges, even = split_padding(paddings, mode)
+    if mode != "zeros" and any(even):  # a module would do this itself
+        edges.append(([pixels for pixels in reversed(even) for _ in range(2)], mode))
+        even = (0,) * len(even)
+    for amounts, kind in edges:
+        x = F.pad(x, amounts, "constant" if kind == "zeros" else kind)
+    return _CONVOLUTIONS[len(rates)](x, weight, bias, strides, even, tuple(rates), groups)
+
+
+def split_padding(
+    paddings: Sequence[tuple[int, int]], mode: str
+) -> tuple[list[tuple[list[int], str]], tuple[int, ...]]:
+    """What to pad or crop beforehand, and the padding left to the convolution itself.
+
+    Returns:
+        Amounts as torch's padding functions take them, last axis first, with the mode of each,
+        where only those of zeros may be negative; and one amount for each axis.
+    """
+    flat = [pixels for pair in reversed(paddings) for pixels in pair]
+    crop, grow = [min(pixels, 0) for pixels in flat], [max(pixels, 0) for pixels in flat]
+    even = (0,) * len(paddings)
+    if all(before == after for before, after in paddings):
+        even, grow = tuple(max(before, 0) for before, _ in paddings), [0] * len(flat)
+    return [
+        (amounts, kind) for amounts, kind in ((crop, "zeros"), (grow, mode)) if any(amounts)
+    ], even

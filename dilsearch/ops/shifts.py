@@ -8,7 +8,7 @@ serves strides and runs of targets.
 Maps are (batch, group, channel, *pixels) and copies of them (batch, group, tap, channel, *pixels).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -112,7 +112,7 @@ class Gather:
         copies: One map for each tap, between as many zeros as the taps need.
         taps: The pixels that target 0 reads, and how it blends them.
         targets: Targets along the axis.
-        spare: Memory for two maps of sums.
+        spare: Gives memory for a map of sums, by number.
         dim: The axis, counted from the end.
         start: Index of pixel 0 in the copies.
     """
@@ -121,7 +121,7 @@ class Gather:
         self,
         copies: Tensor,
         taps: Sequence[Tap],
-        spare: tuple[Tensor, Tensor],
+        spare: Callable[[int], Tensor],
         *,
         targets: int,
         dim: int,
@@ -151,8 +151,8 @@ class Gather:
         """Write the sums and, unless it is None, their slope in the rate."""
         written = False
         for inner_parts, outer_parts, fraction, reach in self._moving:
-            inner = self._spare[0] if written else sums
-            outer = self._spare[1] if written or slopes is None else slopes
+            inner = self._spare(0) if written else sums
+            outer = self._spare(1) if written or slopes is None else slopes
             _add_up(inner_parts, inner)
             _add_up(outer_parts, outer)
             outer -= inner

@@ -117,8 +117,9 @@ class Signalling:
         room = roomy(margins(taps, size=outputs[-1], targets=targets[-1]))
         shape = (*work.sizes_of(tile), work.out_channels, *outputs)
         wide, self._inside = work.zeros("signals", shape, -1, room)
+        # The memory that the copies had forwards, which is of the same size.
         self._copies = work.take(
-            "signal copies", (*work.sizes_of(tile), len(taps) * work.out_channels, *targets)
+            f"entry {after}", (*work.sizes_of(tile), len(taps) * work.out_channels, *targets)
         )
         split = torch.unflatten(self._copies, 2, (len(taps), -1))
         self._spread = Spread(wide, taps, split, dim=-1, stride=1, start=room[0])
@@ -157,11 +158,10 @@ class Summing:
         is_direct = axis == 0 and work.accurate == work.dtype
         self.entry = self._inside if is_direct else work.take(f"entry {axis}", shape)
         sums = (*work.sizes_of(tile), channels, *targets)
-        spare = [work.take(f"spare {index}", sums, work.accurate) for index in range(2)]
         self._gather = Gather(
             torch.unflatten(wide, 2, (len(taps), -1)),
             taps,
-            (spare[0], spare[1]),
+            lambda number: work.take(f"spare {number}", sums, work.accurate),
             targets=targets[axis],
             dim=dim,
             start=room[0],

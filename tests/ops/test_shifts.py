@@ -57,7 +57,7 @@ def gather_along(
     shape = [*copies.shape[:2], *copies.shape[3:]]
     shape[dim] = targets
     sums, slopes, *spare = (torch.full(shape, torch.nan, dtype=copies.dtype) for _ in range(4))
-    write = Gather(wide, taps, (spare[0], spare[1]), targets=targets, dim=dim, start=before + ROOM)
+    write = Gather(wide, taps, spare.__getitem__, targets=targets, dim=dim, start=before + ROOM)
     write(sums, slopes if with_slope else None)
     return sums, slopes if with_slope else None
 
@@ -177,7 +177,7 @@ def test_the_same_shift_may_be_called_again_for_other_maps():
     again = Spread(wide, taps, copies, dim=-1, stride=1, start=3)
     sums, slopes, *spare = (torch.empty(1, 1, 1, 6) for _ in range(4))
     room = torch.zeros(1, 1, 3, 1, 12)
-    sum_up = Gather(room, taps, (spare[0], spare[1]), targets=6, dim=-1, start=3)
+    sum_up = Gather(room, taps, spare.__getitem__, targets=6, dim=-1, start=3)
     for factor in (1.0, -2.0):
         wide[..., 3:9] = factor
         again()
