@@ -25,8 +25,9 @@ def interleave(
 ) -> dict[str, list[float]]:
     """Seconds of each run in each round.
 
-    Everybody runs once in a round, and who begins changes from round to round, so that nobody
-    always runs in the caches that another has just filled.
+    Everybody runs once in a round. Who begins changes from round to round, and so does the order,
+    forwards and backwards in turn, so that nobody always runs in the caches that the same other has
+    just filled.
 
     Args:
         runs: What is timed, by name.
@@ -39,7 +40,8 @@ def interleave(
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for round_ in range(warmup + rounds):
         first = round_ % max(len(names), 1)
-        for name in names[first:] + names[:first]:
+        order = names[first:] + names[:first]
+        for name in order if round_ % 2 == 0 else reversed(order):
             synchronize()
             started = clock()
             result = runs[name]()

@@ -47,7 +47,9 @@ their mean for all of them. `forward` records what the backward pass needs. Memo
 one run holds at a time beyond weights, inputs and the state of optimisers; on the CPU it is what
 torch's own allocator hands out, so that a library's own scratch memory is not seen. GMAC are 10^9
 multiplications with an addition each, half of what torch counts as floating-point operations.
-Inference is that of the network with whole rates.
+Inference is that of the network with whole rates. All but `{REFERENCE}` work out a gradient for the
+rates, too; in a training step of RegSeg `ours` also holds them to the gap bound, the others to
+their limits. `deformable` has no bfloat16 and computes in float32.
 """
 
 

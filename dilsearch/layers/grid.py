@@ -115,24 +115,27 @@ class ConvGrid:
         x: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        rates: Sequence[tuple[int, ...]],
+        members: Sequence[tuple[tuple[int, ...], Tensor]],
         groups: int,
     ) -> Tensor:
         """Select the input channels of each rate, convolve, and sum.
 
         In a grouped convolution all channels stay, and the weights of the others are left out.
+
+        Args:
+            x: Images, or one.
+            weight: Kernels.
+            bias: One value for each output channel, or None.
+            members: Each rate along the axes, with the indices of its input channels.
+            groups: Channel groups.
         """
         total = None
-        for rate in dict.fromkeys(rates):
-            members = [index for index, each in enumerate(rates) if each == rate]
-            images, kernels = x, weight
-            if len(members) < len(rates):
-                chosen = torch.tensor(members, device=x.device)
-                if groups == 1:
-                    images = x.index_select(-1 - self.axes, chosen)
-                    kernels = weight.index_select(1, chosen)
-                else:
-                    kernels = weight * self._membership(chosen, weight, groups)
+        for rate, chosen in members:
+            if groups == 1:
+                images = x.index_select(-1 - self.axes, chosen)
+                kernels = weight.index_select(1, chosen)
+            else:
+                images, kernels = x, weight * self._membership(chosen, weight, groups)
             part = self.convolve(images, kernels, bias if total is None else None, rate, groups)
             total = part if total is None else total + part
         assert total is not None

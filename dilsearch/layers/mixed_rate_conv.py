@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -41,6 +42,12 @@ class MixedRateConv(nn.Module):
         self.kernel_size = grid.kernel_size
         self.weight = weight
         self.bias = bias
+        self._kinds = tuple(dict.fromkeys(self.rates))
+        if self.by_channel:
+            for number, kind in enumerate(self._kinds):
+                chosen = [index for index, rate in enumerate(self.rates) if rate == kind]
+                members = torch.tensor(chosen, device=weight.device)
+                self.register_buffer(f"_members_{number}", members, persistent=False)
 
     @property
     def by_channel(self) -> bool:
@@ -49,8 +56,13 @@ class MixedRateConv(nn.Module):
 
     def forward(self, x: Float[Tensor, "*maps"]) -> Float[Tensor, "*outputs"]:
         """Convolve at these rates."""
-        convolve = self.grid.convolve_channels if self.by_channel else self.grid.convolve_branches
-        return convolve(x, self.weight, self.bias, self.rates, self.groups)
+        weight, bias = self.weight, self.bias
+        if not self.by_channel:
+            return self.grid.convolve_branches(x, weight, bias, self.rates, self.groups)
+        members = [
+            (kind, self.get_buffer(f"_members_{number}")) for number, kind in enumerate(self._kinds)
+        ]
+        return self.grid.convolve_channels(x, weight, bias, members, self.groups)
 
     def extra_repr(self) -> str:
         """Sizes and rates."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -69,13 +70,17 @@ def check_tensors(form: Form, x: Tensor, weight: Tensor, bias: Tensor | None, gr
                 f"{name} is {_dtype(tensor)} but x is {_dtype(x)}. "
                 "Convert one of them, or run under autocast."
             )
+        if tensor.device != x.device:
+            raise form.error(
+                f"{name} is on {tensor.device} but x is on {x.device}. Move one of them."
+            )
     for name, sizes in (("x", x.shape[-count:]), ("weight", weight.shape)):
         if 0 in sizes:
             raise form.error(
                 f"{name} has shape {tuple(given[name].shape)}, but a convolution needs at least "
                 "one of everything but images. Leave the call out."
             )
-    if groups < 1 or weight.shape[0] % groups:
+    if not _is_whole(groups) or groups < 1 or weight.shape[0] % groups:
         raise form.error(
             f"groups = {groups} does not divide the {weight.shape[0]} output channels. "
             "Give a number of groups that does."
@@ -93,7 +98,9 @@ def check_tensors(form: Form, x: Tensor, weight: Tensor, bias: Tensor | None, gr
         )
 
 
-def check_rate(form: Form, rate: Tensor, groups: int, in_channels: int) -> None:
+def check_rate(
+    form: Form, rate: Tensor, groups: int, in_channels: int, device: torch.device
+) -> None:
     """Refuse rates that cannot be dealt out to the channels and axes.
 
     Raises:
@@ -110,6 +117,8 @@ def check_rate(form: Form, rate: Tensor, groups: int, in_channels: int) -> None:
             "(branches,) or (in_channels,) for several, or with one more dimension, the axes. "
             "Convert it."
         )
+    if rate.device != device:
+        raise form.error(f"rate is on {rate.device} but x is on {device}. Move one of them.")
     count = len(form.axes)
     if rate.dim() == 2 and rate.shape[1] != count:
         raise form.error(
@@ -220,12 +229,17 @@ def _paddings(
 def _per_axis(form: Form, name: str, value: PerAxis, *, least: int) -> tuple[int, ...]:
     count = len(form.axes)
     values = tuple(value) if isinstance(value, Sequence) else (value,) * count
-    if len(values) != count or any(not isinstance(v, int) or v < least for v in values):
+    if len(values) != count or any(not _is_whole(v) or v < least for v in values):
         several = "one whole number" if count == 1 else "one whole number, or one for each axis,"
         raise form.error(
             f"{name} is {value!r}, but it must be {several} of at least {least}. Correct it."
         )
-    return values
+    return tuple(map(index, values))
+
+
+def _is_whole(value: object) -> bool:
+    """Whether it is an integer of Python's or another library's, and no truth value."""
+    return hasattr(value, "__index__") and not isinstance(value, bool | Tensor)
 
 
 def _dtype(tensor: Tensor) -> str:

@@ -33,6 +33,7 @@ def convolve(
     rates: Rates,
     axes: Sequence[Axis],
     groups: int,
+    route: Route,
     *,
     with_slope: bool,
 ) -> tuple[Tensor, Tensor | None]:
@@ -45,12 +46,12 @@ def convolve(
         rates: The rates of all channels.
         axes: The spatial axes.
         groups: Channel groups.
+        route: The order of shifts and mix.
         with_slope: Whether the slope is wanted.
 
     Returns:
         Outputs, and the slope or None: (batch, out_channels, *outputs), in the type of ``x``.
     """
-    route = Route.of(axes, per_channel=rates.per_channel)
     parts, order = in_runs(deal(rates, tuple(axes), groups=groups, in_channels=x.shape[1]), groups)
     x, weight = _reordered(x, order), _reordered(weight, order)
     maps = torch.unflatten(x, 1, (groups, -1))
@@ -86,6 +87,7 @@ def gradients(
     rates: Rates,
     axes: Sequence[Axis],
     groups: int,
+    route: Route,
     *,
     needs: tuple[bool, bool, bool],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
@@ -95,17 +97,20 @@ def gradients(
         grad: Gradient of the outputs.
         x: Images.
         weight: Kernels.
-        slope: What ``convolve`` gave beside the outputs.
+        slope: What ``convolve`` gave beside the outputs; made up for if it was not asked for one.
         rates: The rates of all channels.
         axes: The spatial axes.
         groups: Channel groups.
+        route: The order of shifts and mix.
         needs: Which of the three are needed.
 
     Returns:
-        Gradients like ``x`` and ``weight``, and one (row, axis) for the rates.
+        Gradients like ``x``, in the type to add up in, and like ``weight``, and one (row, axis)
+        for the rates.
     """
     needs_x, needs_weight, needs_rates = needs
-    route = Route.of(axes, per_channel=rates.per_channel)
+    if needs_rates and slope is None and route.after is not None:
+        _, slope = convolve(x, weight, None, rates, axes, groups, route, with_slope=True)
     parts, order = in_runs(deal(rates, tuple(axes), groups=groups, in_channels=x.shape[1]), groups)
     x, weight = _reordered(x, order), _reordered(weight, order)
     maps = torch.unflatten(x, 1, (groups, -1))
@@ -134,7 +139,7 @@ def gradients(
     if table is not None and slope is not None and route.after is not None:
         table[:, route.after] += _inner_products(grad, slope, len(table))
     grad_weight = None if grad_matrix is None else route.as_weight(grad_matrix, weight)
-    grad_images = grad_x.to(x.dtype) if needs_x else None
+    grad_images = grad_x if needs_x else None
     return _put_in_order(grad_images, order), _put_in_order(grad_weight, order), table
 
 

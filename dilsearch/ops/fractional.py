@@ -11,9 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.autograd import forward_ad
 
+from dilsearch.ops import on_gpu
 from dilsearch.ops.arguments import (
     FORMS,
+    Form,
     PerAxis,
     check_padding_mode,
     check_rate,
@@ -93,8 +96,8 @@ def fractional_conv2d(
 
     At an integer rate the slope in the rate jumps. The one given is towards larger rates, or,
     where ``rate >= upper``, towards smaller ones, so that a rate resting on its limit can leave it.
-    A rate that is not a finite number makes its outputs NaN. Rates are read on the host, once
-    forwards and once backwards.
+    A rate that is not a finite number makes its outputs NaN, and so may an infinite pixel. But for
+    the kernels on a GPU, rates are read on the host.
 
     Args:
         x: Images, or one image; float32, float64, bfloat16 or float16.
@@ -116,10 +119,9 @@ def fractional_conv2d(
         The outputs, in the type of ``x``, or of autocast where it is active.
 
     Raises:
-        OpError: If the arguments do not fit together, or a tap reaches further than the padding
-            mode can go.
-        RuntimeError: If its gradients are themselves differentiated, or it is called under the
-            transforms of ``torch.func``.
+        OpError: If the arguments do not fit together, a tap reaches further than the padding mode
+            can go, or a derivative is asked for by ``torch.func`` or forwards.
+        RuntimeError: If its gradients are themselves differentiated.
 
     Source: the sampling is RegSeg's deformable search (Gao 2022) and Learning Dilation Factors'
     Eq. 3, with each tap's own fractions along both axes.
@@ -184,19 +186,21 @@ def _fractional_conv(
     form = FORMS[axes_count]
     x, weight, bias = _autocast(x, weight, bias)
     check_tensors(form, x, weight, bias, groups)
-    check_rate(form, rate, groups, weight.shape[1] * groups)
+    check_rate(form, rate, groups, weight.shape[1] * groups, x.device)
     check_padding_mode(form, padding_mode)
     limits = read_upper(form, upper, rate)
     axes = read_axes(
         form, x, weight, stride=stride, padding=padding, dilation=dilation, causal=causal
     )
+    _refuse_transforms(form, (x, weight, bias, rate))
     images = x if x.dim() == axes_count + 2 else x.unsqueeze(0)
     table = _as_table(rate)
     bounds = None if limits is None or limits.dim() == 0 else _as_table(limits)
     bounds = limits if bounds is None else bounds
     with_slope = torch.is_grad_enabled() and rate.requires_grad
     out = None
-    if not with_slope and padding_mode == "zeros" and not _is_traced(table):
+    is_readable = not (_is_traced(table) or on_gpu.takes(images, padding_mode))
+    if not with_slope and padding_mode == "zeros" and is_readable:
         rates = read_rates(table, None, axes=axes_count, groups=groups)
         if rates.are_plain and not rates.per_channel:
             out = plain_convolution(images, weight, bias, rates, axes, groups)
@@ -213,6 +217,28 @@ def _fractional_conv(
             with_slope,
         )
     return out if x.dim() == axes_count + 2 else out.squeeze(0)
+
+
+def _refuse_transforms(form: Form, tensors: Sequence[Tensor | None]) -> None:
+    """Refuse derivatives that operators do not pass on: they would be zero without a word.
+
+    Raises:
+        OpError: Under ``torch.func.grad`` or ``jvp``, or with dual tensors.
+    """
+    if torch.compiler.is_compiling():
+        return
+    for tensor in tensors:
+        if tensor is None:
+            continue
+        is_tracked = torch._C._functorch.is_gradtrackingtensor(tensor)
+        has_tangent = (
+            forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None  # type: ignore[no-untyped-call]
+        )
+        if is_tracked or has_tangent:
+            raise form.error(
+                "it has no derivative under torch.func.grad, torch.func.jvp or forward-mode "
+                "differentiation. Use torch.autograd.grad or backward()."
+            )
 
 
 def _as_table(rate: Tensor) -> Float[Tensor, "rows columns"]:

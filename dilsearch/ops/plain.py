@@ -78,7 +78,7 @@ def convolve_padded(
     """
     edges, even = split_padding(paddings, mode)
     if mode != "zeros" and any(even):  # a module would do this itself
-        edges.append(([pixels for pixels in reversed(even) for _ in range(2)], mode))
+        edges.insert(0, ([pixels for pixels in reversed(even) for _ in range(2)], mode))
         even = (0,) * len(even)
     for amounts, kind in edges:
         x = F.pad(x, amounts, "constant" if kind == "zeros" else kind)
@@ -88,7 +88,9 @@ def convolve_padded(
 def split_padding(
     paddings: Sequence[tuple[int, int]], mode: str
 ) -> tuple[list[tuple[list[int], str]], tuple[int, ...]]:
-    """What to pad or crop beforehand, and the padding left to the convolution itself.
+    """What to pad, then what to crop beforehand, and the padding left to the convolution itself.
+
+    Cropping comes last: a mode copies pixels that may be cropped at the other end.
 
     Returns:
         Amounts as torch's padding functions take them, last axis first, with the mode of each,
@@ -100,5 +102,5 @@ def split_padding(
     if all(before == after for before, after in paddings):
         even, grow = tuple(max(before, 0) for before, _ in paddings), [0] * len(flat)
     return [
-        (amounts, kind) for amounts, kind in ((crop, "zeros"), (grow, mode)) if any(amounts)
+        (amounts, kind) for amounts, kind in ((grow, mode), (crop, "zeros")) if any(amounts)
     ], even

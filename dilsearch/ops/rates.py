@@ -20,6 +20,9 @@ from dilsearch.ops.taps import Axis, Tap
 Table: TypeAlias = tuple[tuple[float, ...], ...]
 AxisTaps: TypeAlias = tuple[tuple[Tap, ...], ...]
 """For each spatial axis, the taps in kernel order."""
+_CACHED = 32
+"""Calls whose parts are remembered: backwards asks for what forwards had, layers later."""
+
 Selection: TypeAlias = slice | Tensor
 """Indices: a run of them where possible, which is read without a copy."""
 
@@ -132,7 +135,7 @@ def deal(
     return tuple(parts)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=_CACHED)
 def in_runs(parts: tuple[Part, ...], groups: int) -> tuple[tuple[Part, ...], Tensor | None]:
     """The parts of channels that were brought into an order in which each is a run.
 

@@ -53,7 +53,14 @@ def fractional_conv(
         rates = read_rates(table, upper, axes=len(axes), groups=groups)
         longer = Extension.needed(axes, rates, padding_mode)
         outputs, slope = eager.convolve(
-            longer.apply(x), weight, bias, longer.rates, longer.axes, groups, with_slope=with_slope
+            longer.apply(x),
+            weight,
+            bias,
+            longer.rates,
+            longer.axes,
+            groups,
+            Route.of(axes, per_channel=rates.per_channel),  # as the fake one, which knows no rates
+            with_slope=with_slope,
         )
     return outputs, x.new_empty(0) if slope is None else slope
 
@@ -114,9 +121,10 @@ def fractional_conv_backward(
                 longer.rates,
                 longer.axes,
                 groups,
+                Route.of(axes, per_channel=rates.per_channel),
                 needs=three,
             )
-            grad_x = None if grad_x is None else longer.back(grad_x)
+            grad_x = None if grad_x is None else longer.back(grad_x).to(x.dtype)
     if grad_table is not None and table.shape[1] == 1:
         grad_table = grad_table.sum(1, keepdim=True)
     return (

@@ -164,8 +164,6 @@ class Gather:
                 sums += inner
                 if slopes is not None:
                     slopes.add_(outer, alpha=reach)
-            elif slopes is not None and reach != 1:
-                slopes *= reach
             written = True
         for middle in self._still:
             sums.add_(middle) if written else sums.copy_(middle)

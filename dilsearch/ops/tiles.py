@@ -1,8 +1,8 @@
 """One part of a fractional convolution, worked off tile by tile.
 
 A tile is a few images, groups and rows of outputs: so few that its copies stay in the cache from
-one pass to the next. Tiles of one shape share a `Stage`, the memory that they pass through and all
-views into it, so that a tile costs little more than its passes.
+one pass to the next. Tiles of the same sizes and rows share their stages, the memory that they pass
+through and all views into it, so that a tile costs little more than its passes.
 
 Maps are (batch, group, channel, *pixels); copies have their taps before the channels.
 """
@@ -222,11 +222,14 @@ class PartWork:
         """The taps of a tile's groups; fractions that differ are made to fit its maps."""
         if not self._differs:
             return self._taps[axis]
-        return [
-            replace(tap, fraction=self._fitted(tap.fraction, tile, channels))
-            if isinstance(tap.fraction, Tensor)
-            else tap
+        # Once for all taps at a reach: that they blend alike is seen by the tensor they share.
+        fitted = {
+            tap.reach: self._fitted(tap.fraction, tile, channels)
             for tap in self._taps[axis]
+            if isinstance(tap.fraction, Tensor)
+        }
+        return [
+            replace(tap, fraction=fitted.get(tap.reach, tap.fraction)) for tap in self._taps[axis]
         ]
 
     def _fitted(self, fractions: Tensor, tile: Tile, channels: int | None) -> Tensor:

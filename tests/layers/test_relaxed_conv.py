@@ -53,7 +53,7 @@ def convolutions(
         draw(st.tuples(*[st.sampled_from([3, 3, 1, 2, 4])] * count)),
         stride=stride,
         padding=padding,
-        dilation=draw(st.integers(1, 2)),
+        dilation=draw(st.integers(1, 3)),
         groups=draw(st.sampled_from([1, 2, 4])),
         bias=draw(st.booleans()),
         padding_mode=mode,
@@ -257,3 +257,24 @@ def test_copies_states_and_rates_of_every_shape_survive() -> None:
         layer(x).sum().backward()
         assert layer.rate.grad is not None
         assert layer.rate.grad.shape == shape
+
+
+@pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate", "circular"])
+def test_one_end_may_be_cropped_where_the_other_is_padded(mode: str) -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(4, 4, 2, padding=1, dilation=3, padding_mode=mode)
+    x = torch.rand(1, 4, 9, 9)
+    for granularity, rates in ((PerSite(1, 8), [1]), (PerChannel(1, 8), [1, 2, 2, 1])):
+        layer = RelaxedConv2d(copy.deepcopy(conv), granularity)
+        assert layer.grid.padding_at((1, 1)) == ((1, -1), (1, -1))
+        with torch.no_grad():
+            layer.rate.copy_(torch.tensor(rates).reshape(layer.rate.shape))
+        plain = layer.to_conv(rates)
+        torch.testing.assert_close(layer(x), plain(x), rtol=1e-5, atol=1e-5)
+    past = nn.Conv1d(2, 2, 3, padding=1, dilation=2, padding_mode=mode)
+    layer = RelaxedConv1d(past, PerSite(1, 8), causal=True)
+    for rate in (1, 3):
+        with torch.no_grad():
+            layer.rate.fill_(rate)
+        x = torch.rand(1, 2, 12)
+        torch.testing.assert_close(layer(x), layer.to_conv([rate])(x), rtol=1e-5, atol=1e-5)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -191,7 +192,7 @@ RATE = (
 def test_rates_that_are_none_are_refused(rate, what):
     # asked directly, because the shape checks of the test run come before the function's own
     with pytest.raises(OpError) as caught:
-        check_rate(FORMS[2], rate, 2, 4)
+        check_rate(FORMS[2], rate, 2, 4, torch.device("cpu"))
     assert str(caught.value) == f"fractional_conv2d: rate is {what}{RATE}"
 
 
@@ -209,7 +210,7 @@ def test_rates_that_are_none_are_refused(rate, what):
     ],
 )
 def test_the_control_rates_for_site_branches_channels_and_axes_pass(shape, groups, channels):
-    check_rate(FORMS[2], torch.ones(shape), groups, channels)
+    check_rate(FORMS[2], torch.ones(shape), groups, channels, torch.device("cpu"))
 
 
 DIMENSIONS = {
@@ -317,3 +318,26 @@ def test_axes_tell_the_grid_of_the_convolution_replaced():
 
 def test_the_error_is_one_of_the_users_mistakes():
     assert issubclass(OpError, DilsearchError)
+
+
+def test_tensors_on_different_devices_are_refused():
+    x, weight, rate = torch.ones(1, 2, 5, 5), torch.ones(2, 2, 3, 3), torch.tensor(1.5)
+    text = r"fractional_conv2d: weight is on meta but x is on cpu\. Move one of them\."
+    with pytest.raises(OpError, match=text):
+        fractional_conv2d(x, weight.to("meta"), None, rate)
+    with pytest.raises(OpError, match="rate is on meta but x is on cpu"):
+        fractional_conv2d(x, weight, None, rate.to("meta"))
+
+
+@pytest.mark.parametrize("settings", [{"stride": True}, {"groups": 2.0}, {"groups": True}])
+def test_numbers_that_only_look_whole_are_refused(settings):
+    with pytest.raises(OpError, match=r"Correct it|does not divide"):
+        fractional_conv2d(
+            torch.ones(1, 2, 5, 5), torch.ones(2, 2, 3, 3), None, torch.tensor(1.5), **settings
+        )
+
+
+def test_whole_numbers_of_other_libraries_are_taken():
+    x, weight, rate = torch.ones(1, 2, 5, 5), torch.ones(2, 2, 3, 3), torch.tensor(1.5)
+    ours = fractional_conv2d(x, weight, None, rate, padding=np.int64(1))
+    assert torch.equal(ours, fractional_conv2d(x, weight, None, rate, padding=1))

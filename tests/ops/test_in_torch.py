@@ -14,7 +14,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
+from dilsearch.errors import OpError
+from dilsearch.layers import RelaxedConv2d
 from dilsearch.ops import fractional_conv1d, fractional_conv2d, fractional_conv3d
+from dilsearch.ops import on_gpu as on_gpu_path
+from dilsearch.sites import PerSite
 
 OURS = {1: fractional_conv1d, 2: fractional_conv2d, 3: fractional_conv3d}
 OP = torch.ops.dilsearch.fractional_conv
@@ -411,14 +415,54 @@ def test_a_functional_call_takes_other_rates():
     torch.testing.assert_close(slope, gradients(other(x), [other.rate])[0])
 
 
-def test_transforms_of_functions_are_refused():
-    x, weight, bias, rate = (tensor.detach() for tensor in leaves())
+# torch itself uses what it calls deprecated, once forward derivatives are asked for
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+@pytest.mark.parametrize("rates", [[1.5, 2.5], [2.0, 2.0]])
+def test_derivatives_that_would_be_zero_without_a_word_are_refused(rates):
+    x, weight, bias, _ = (tensor.detach() for tensor in leaves())
+    rate = torch.tensor(rates, dtype=x.dtype)
 
     def loss(value: Tensor) -> Tensor:
         return fractional_conv2d(x, weight, bias, value, padding=1, groups=2).square().sum()
 
-    with pytest.raises(RuntimeError, match="functorch transforms"):
+    with pytest.raises(
+        OpError, match=r"no derivative under torch.func.grad, .* Use torch.autograd"
+    ):
         torch.func.grad(loss)(rate)
+    with pytest.raises(OpError, match="no derivative under"):
+        torch.func.jvp(loss, (rate,), (torch.ones_like(rate),))
+    with torch.autograd.forward_ad.dual_level():
+        loss(rate)  # without a tangent there is nothing to lose
+        dual = torch.autograd.forward_ad.make_dual(rate, torch.ones_like(rate))
+        with pytest.raises(OpError, match="no derivative under"):
+            loss(dual)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_program_exported_without_gradients_learns_the_rates_all_the_same(frozen):
+    layer = RelaxedConv2d(nn.Conv2d(4, 4, 3, padding=1), PerSite(1, 8, initial=1.5))
+    x = torch.rand(1, 4, 7, 7)
+    layer.rate.requires_grad_(not frozen)
+    with torch.no_grad():
+        program = torch.export.export(layer, (x,)).module()
+    layer.rate.requires_grad_()
+    rate = program.get_parameter("rate").requires_grad_()
+    (expected,) = torch.autograd.grad(layer(x).square().sum(), layer.rate)
+    (found,) = torch.autograd.grad(program(x).square().sum(), rate)
+    torch.testing.assert_close(found, expected)
+    assert expected != 0
+
+
+@pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate", "circular"])
+def test_shapes_are_known_beforehand_where_an_axis_has_one_tap_and_padding(mode):
+    x, weight = torch.rand(1, 2, 6, 6), torch.rand(2, 2, 3, 1)
+    arguments = (x, weight, None, torch.tensor([[1.5]]), None)
+    grid = [3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0]
+    real = torch.ops.dilsearch.fractional_conv(*arguments, grid, 1, mode, True)
+    meta = [None if each is None else each.to("meta") for each in arguments]
+    fake = torch.ops.dilsearch.fractional_conv(*meta, grid, 1, mode, True)
+    assert [each.shape for each in fake] == [each.shape for each in real]
 
 
 @pytest.mark.parametrize("rates", [[1.5, 2.5], [1.5, 2.5, 0.5, 1.5], [2.0, 2.0]])
@@ -444,8 +488,10 @@ def test_only_outputs_have_a_gradient():
 
 
 @pytest.mark.gpu
-def test_on_a_gpu_it_agrees_with_itself_on_the_cpu():
-    tensors = [tensor.detach().double().requires_grad_() for tensor in leaves([1.5, 4.25])]
+@pytest.mark.parametrize(("dtype", "by_kernels"), [(torch.float32, True), (torch.float64, False)])
+def test_on_a_gpu_it_agrees_with_itself_on_the_cpu(dtype, by_kernels):
+    tensors = [tensor.detach().to(dtype).requires_grad_() for tensor in leaves([1.5, 4.25])]
+    assert on_gpu_path.takes(tensors[0].cuda(), "zeros") is by_kernels
     on_gpu = [tensor.detach().cuda().requires_grad_() for tensor in tensors]
     results = []
     for arguments in (tensors, on_gpu):

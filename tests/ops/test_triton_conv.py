@@ -420,7 +420,8 @@ KERNELS = (
 )
 
 
-@pytest.mark.parametrize("numbers", ["bf16", pytest.param("fp32", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("numbers", ["bf16", "fp32"])
 def test_every_kernel_compiles_for_a_gpu(numbers, tmp_path):
     if importlib.util.find_spec("triton.backends.nvidia") is None:
         pytest.skip("this Triton has no compiler for NVIDIA GPUs")
