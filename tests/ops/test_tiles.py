@@ -37,7 +37,7 @@ def run(elements: int, kernel: tuple[int, ...], rates: Any, **changed: Any) -> t
     with (
         mock.patch.object(tiles, "TILE_ELEMENTS", elements),
         mock.patch.object(tiles.PartWork, "_tiles", counted),
-        mock.patch.object(torch, "get_num_threads", lambda: 1),  # tiles grow with their number
+        mock.patch.object(torch, "get_num_threads", return_value=1),  # tiles grow with it
     ):
         y = OURS[count](*tensors, **{"padding": 1, "groups": 2} | changed)
         gradients = torch.autograd.grad(y, tensors, seeded(3, *y.shape))
