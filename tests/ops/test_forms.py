@@ -239,13 +239,13 @@ def agrees_with_the_slow_reference(call: Call, elements: int | None) -> None:
             torch.testing.assert_close(call.by(OURS), slow)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=50)
 @given(calls(1), few_elements)
 def test_sequences_agree_with_the_slow_reference(call, elements):
     agrees_with_the_slow_reference(call, elements)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=50)
 @given(calls(2), few_elements)
 def test_images_agree_with_the_slow_reference(call, elements):
     agrees_with_the_slow_reference(call, elements)
@@ -288,7 +288,7 @@ def one_call(count: int, rate: Any, sizes: tuple[int, ...] = (5, 4, 6), **change
 # ------------------------------------------------------------- the grid of the one replaced
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(st.integers(1, 3).flatmap(calls))
 def test_the_output_has_the_shape_of_the_convolution_replaced(call):
     expected = (len(call.x), len(call.weight), *call.grid())
@@ -407,7 +407,7 @@ def plain(call: Call) -> Tensor:
     return result if call.bias is None else result + call.bias.reshape(-1, *[1] * count)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(st.integers(1, 3).flatmap(lambda count: calls(count, integers, whole=True)))
 def test_at_integer_rates_it_is_the_dilated_convolution(call):
     with torch.no_grad():

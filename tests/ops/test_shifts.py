@@ -95,7 +95,7 @@ def given_taps(axis: Axis, rate: float, kind: str) -> list[Tap]:
 kinds = st.sampled_from(["one", "groups", "channels"])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(axes, st.sampled_from([-2, -1]), rates, kinds)
 def test_scattering_is_the_adjoint_of_spreading(axis, dim, rate, kind):
     taps = given_taps(axis, rate, kind)
@@ -106,7 +106,7 @@ def test_scattering_is_the_adjoint_of_spreading(axis, dim, rate, kind):
     torch.testing.assert_close((copies * signals).sum(), (maps * sums).sum())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(axes.filter(lambda axis: axis.stride == 1), st.sampled_from([-2, -1]), rates, kinds)
 def test_gathering_back_is_the_adjoint_of_spreading(axis, dim, rate, kind):
     taps = given_taps(axis, rate, kind)
