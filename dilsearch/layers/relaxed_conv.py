@@ -289,9 +289,10 @@ def relaxation_faults(conv: nn.Module, granularity: Granularity, *, axes: int = 
             if not granularity.lower <= rate <= granularity.upper
         ]
     if not granularity.separate_axes and any(len(set(row)) > 1 for row in rates):
+        between = "height and width" if axes == 2 else "axes"
         faults.append(
-            f"its dilation {rates[0]} differs between height and width; "
-            "give it one dilation for both"
+            f"its dilation {rates[0]} differs between {between}; "
+            "give it one dilation, or ask for separate axes"
         )
     return faults
 

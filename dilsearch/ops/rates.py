@@ -20,11 +20,11 @@ from dilsearch.ops.taps import Axis, Tap
 Table: TypeAlias = tuple[tuple[float, ...], ...]
 AxisTaps: TypeAlias = tuple[tuple[Tap, ...], ...]
 """For each spatial axis, the taps in kernel order."""
-_CACHED = 32
-"""Calls whose parts are remembered: backwards asks for what forwards had, layers later."""
-
 Selection: TypeAlias = slice | Tensor
 """Indices: a run of them where possible, which is read without a copy."""
+
+_CACHED = 32
+"""Calls whose parts are remembered: backwards asks for what forwards had, layers later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +97,7 @@ class Part:
     per_channel: bool
 
 
-@lru_cache(
-    maxsize=256
-)  # backwards asks for what forwards had, and so does the next step of a search
+@lru_cache(maxsize=_CACHED)
 def deal(
     rates: Rates, axes: tuple[Axis, ...], *, groups: int, in_channels: int
 ) -> tuple[Part, ...]:

@@ -1,171 +1,20 @@
 """Triton kernels of fractional convolution in two dimensions. Importing this needs Triton.
 
-All four kernels read an image at real-valued places through one function, ``_sample``. Forwards an
+All four kernels read an image at real-valued places through one function, ``sample``. Forwards an
 output reads the image at its taps; backwards a pixel reads the outputs' gradients at the mirrored
 taps, so that no kernel writes to one place twice and none needs atomic operations. Tensors are
 contiguous, batch first and columns last, so that neighbouring threads read neighbouring pixels.
 
-Rates are read on the device, for each channel a row rate and a column rate. A rate that is not
-finite moves nothing, but its fraction is NaN, and so is everything that depends on it.
+Each kernel spells out all its arguments, which is the only form that Triton compiles.
 """
 
-# mypy leaves functions under no_type_check alone, and so does the shape checker of the tests:
-# what Triton compiles is not Python. Of Triton's language only the built-in functions are used,
-# not those it writes in itself (zeros, sum, cdiv): the interpreter can run the latter only if it
-# was chosen before anything imported Triton, and torchvision imports it.
+# Why no_type_check, and which of Triton's functions may be used: see ``triton_sampling``.
 from typing import no_type_check
 
 import triton
 import triton.language as tl
 
-
-@triton.jit
-@no_type_check
-def _add(one, other):
-    return one + other
-
-
-@triton.jit
-@no_type_check
-def _load_rates(rates, uppers, channels, kept):
-    """Both rates of each channel as a column, both limits likewise, and NaN where one is."""
-    row = tl.load(rates + 2 * channels, mask=kept, other=0.0)
-    column = tl.load(rates + 2 * channels + 1, mask=kept, other=0.0)
-    row_upper = tl.load(uppers + 2 * channels, mask=kept, other=float("inf"))
-    column_upper = tl.load(uppers + 2 * channels + 1, mask=kept, other=float("inf"))
-    finite = (tl.abs(row) < float("inf")) & (tl.abs(column) < float("inf"))
-    poison = tl.where(finite, 0.0, float("nan"))
-    row += poison
-    column += poison
-    return row[:, None], column[:, None], row_upper[:, None], column_upper[:, None]
-
-
-@triton.jit
-@no_type_check
-def _distance(rate, upper, reach, span):
-    """Whole pixels from the anchor to the inner pixel, and the weight of the outer one."""
-    leftward = (rate >= upper) & (reach > 0)
-    # The product of an enormous rate would overflow; from 2**24 on all are whole and far outside.
-    rate = tl.where(rate > 16777216.0, 16777216.0, rate)
-    rate = tl.where(rate < -16777216.0, -16777216.0, rate)
-    distance = rate * reach.to(tl.float32)
-    near = tl.where(leftward, tl.ceil(distance) - 1.0, tl.floor(distance))
-    fraction = distance - near
-    limit = span.to(tl.float32)
-    near = tl.where(near == near, near, 0.0)
-    near = tl.where(near > limit, limit, near)
-    near = tl.where(near < -limit - 1.0, -limit - 1.0, near)
-    return near.to(tl.int32), fraction
-
-
-@triton.jit
-@no_type_check
-def _place(position, size, stride: tl.constexpr):
-    """Index of the element at a position that counts in steps of one stride, and if it exists."""
-    inside = position >= 0
-    index = position
-    if stride > 1:
-        # Only for positions that are not negative: compiled division rounds towards zero.
-        index = tl.where(inside, position, 0) // stride
-        inside = inside & (index * stride == position)
-    return index, inside & (index < size)
-
-
-@triton.jit
-@no_type_check
-def _sample_row(
-    pointers,
-    kept,
-    base,
-    tap,
-    near,
-    fraction,
-    size,
-    moves: tl.constexpr,
-    stride: tl.constexpr,
-    accumulator: tl.constexpr,
-):
-    """Blend two pixels of a row; also the outer one less the inner one."""
-    sign = (tap > 0).to(tl.int32) - (tap < 0).to(tl.int32)
-    index, inside = _place(base + sign * near, size, stride)
-    value = tl.load(pointers + index, mask=kept & inside, other=0.0).to(accumulator)
-    slope = value
-    if moves:
-        index, inside = _place(base + sign * (near + 1), size, stride)
-        kept = kept & inside & (tap != 0)
-        outer = tl.load(pointers + index, mask=kept, other=0.0).to(accumulator)
-        slope = outer - value
-        value = (1.0 - fraction) * value + fraction * outer
-    return value, slope
-
-
-@triton.jit
-@no_type_check
-def _sample(
-    pointers,
-    kept,
-    row_base,
-    column_base,
-    row_tap,
-    column_tap,
-    row_rate,
-    column_rate,
-    row_upper,
-    column_upper,
-    row_span,
-    column_span,
-    height,
-    width,
-    row_moves: tl.constexpr,
-    column_moves: tl.constexpr,
-    row_stride: tl.constexpr,
-    column_stride: tl.constexpr,
-    accumulator: tl.constexpr,
-):
-    """Blend the four pixels around a tap's place; also the slopes of the value along both axes.
-
-    ``pointers`` (channels, 1) are those of the channels' first pixels, ``kept`` (channels, pixels)
-    tells what may be read at all, the bases (1, pixels) are the places of the taps at rate 0 and
-    the taps (1, 1) count from the anchor. An axis of which ``moves`` is false has no fractions. A
-    stride is that of the positions: an image has one, the outputs have one of the convolution.
-    The slopes are those per pixel of distance, and mean nothing at an axis' tap 0.
-    """
-    sign = (row_tap > 0).to(tl.int32) - (row_tap < 0).to(tl.int32)
-    row_near, row_fraction = _distance(row_rate, row_upper, sign * row_tap, row_span)
-    reach = tl.where(column_tap > 0, column_tap, -column_tap)
-    near, fraction = _distance(column_rate, column_upper, reach, column_span)
-    row, inside = _place(row_base + sign * row_near, height, row_stride)
-    value, column_slope = _sample_row(
-        pointers + row * width,
-        kept & inside,
-        column_base,
-        column_tap,
-        near,
-        fraction,
-        width,
-        column_moves,
-        column_stride,
-        accumulator,
-    )
-    row_slope = value
-    if row_moves:
-        row, inside = _place(row_base + sign * (row_near + 1), height, row_stride)
-        outer, outer_slope = _sample_row(
-            pointers + row * width,
-            kept & inside & (row_tap != 0),
-            column_base,
-            column_tap,
-            near,
-            fraction,
-            width,
-            column_moves,
-            column_stride,
-            accumulator,
-        )
-        row_slope = outer - value
-        value = (1.0 - row_fraction) * value + row_fraction * outer
-        column_slope = (1.0 - row_fraction) * column_slope + row_fraction * outer_slope
-    return value, row_slope, column_slope
+from dilsearch.ops.triton_sampling import add, load_rates, sample
 
 
 @triton.jit(do_not_specialize=["row_anchor", "column_anchor", "row_span", "column_span"])
@@ -225,10 +74,10 @@ def convolve_kernel(
         ins = start + tl.arange(0, block_in)
         ins_kept = ins < in_channels
         rated = start + tl.arange(0, rates_per_block)
-        row_rate, column_rate, row_upper, column_upper = _load_rates(
+        row_rate, column_rate, row_upper, column_upper = load_rates(
             rates, uppers, group * in_channels + rated, rated < in_channels
         )
-        value = _sample(
+        value = sample(
             first + ins.to(tl.int64)[:, None] * height * width,
             ins_kept[:, None] & pixels_kept,
             row_base,
@@ -314,7 +163,7 @@ def image_gradient_kernel(
     ins_kept = ins < in_channels
 
     shared = group * in_channels + tl.arange(0, 1)
-    row_rate, column_rate, row_upper, column_upper = _load_rates(rates, uppers, shared, shared >= 0)
+    row_rate, column_rate, row_upper, column_upper = load_rates(rates, uppers, shared, shared >= 0)
     row_base = (pixels // width - row_anchor)[None, :]
     column_base = (pixels % width - column_anchor)[None, :]
     first = grad + (image * groups + group) * out_channels * out_height * out_width
@@ -325,7 +174,7 @@ def image_gradient_kernel(
         start = step % out_blocks * block_out
         outs = start + tl.arange(0, block_out)
         outs_kept = outs < out_channels
-        value = _sample(
+        value = sample(
             first + outs.to(tl.int64)[:, None] * out_height * out_width,
             outs_kept[:, None] & pixels_kept,
             row_base,
@@ -407,7 +256,7 @@ def collect_kernel(
     ins_kept = ins < in_channels
     kept = ins_kept[:, None] & (pixels < pixels_total)[None, :]
 
-    row_rate, column_rate, row_upper, column_upper = _load_rates(
+    row_rate, column_rate, row_upper, column_upper = load_rates(
         rates, uppers, group * in_channels + ins, ins_kept
     )
     row_base = (pixels // width - row_anchor)[None, :]
@@ -417,7 +266,7 @@ def collect_kernel(
     total = tl.full((block_in, block_pixels), 0, accumulator)
     for tap in range(row_taps * column_taps):
         channels = first + tap * in_channels + ins
-        value = _sample(
+        value = sample(
             products + channels[:, None] * out_height * out_width,
             kept,
             row_base,
@@ -501,7 +350,7 @@ def parameter_gradient_kernel(
     all_outs = group * out_channels + outs
 
     rated = in_block * block_in + tl.arange(0, rates_per_block)
-    row_rate, column_rate, row_upper, column_upper = _load_rates(
+    row_rate, column_rate, row_upper, column_upper = load_rates(
         rates, uppers, group * in_channels + rated, rated < in_channels
     )
     row_tap = tl.full((1, 1), 0, tl.int32) + (tap // column_taps - row_middle)
@@ -518,7 +367,7 @@ def parameter_gradient_kernel(
         pixels = (item % pixel_blocks) * block_pixels + tl.arange(0, block_pixels)
         pixels_kept = (pixels < pixels_total)[None, :]
         all_ins = (image * groups + group) * in_channels + ins
-        value, row_slope, column_slope = _sample(
+        value, row_slope, column_slope = sample(
             x + all_ins[:, None] * height * width,
             ins_kept[:, None] & pixels_kept,
             (row_anchor + row_stride * (pixels // out_width))[None, :],
@@ -581,9 +430,9 @@ def parameter_gradient_kernel(
         column_reach = tl.abs(tap % column_taps - column_middle)
         # A tap 0 has no slope, whatever was summed for it; a rate that is no number makes NaN.
         poison = tl.reshape(row_rate - row_rate, [rates_per_block])
-        row = tl.where(row_reach > 0, tl.reduce(weights * row_total, 0, _add) * row_reach, 0.0)
+        row = tl.where(row_reach > 0, tl.reduce(weights * row_total, 0, add) * row_reach, 0.0)
         column = tl.where(
-            column_reach > 0, tl.reduce(weights * column_total, 0, _add) * column_reach, 0.0
+            column_reach > 0, tl.reduce(weights * column_total, 0, add) * column_reach, 0.0
         )
         tl.store(parts, row + poison, mask=ins_kept)
         tl.store(parts + 1, column + poison, mask=ins_kept)
