@@ -9,8 +9,10 @@ from dilsearch.geometry.nodes import (
     GlobalContext,
     Join,
     Node,
+    Part,
     Resample,
     Source,
+    Spans,
     Window,
 )
 from dilsearch.geometry.project import (
@@ -21,6 +23,10 @@ from dilsearch.geometry.project import (
     enforce_bounds,
     project,
 )
+from dilsearch.geometry.reads import Reads
+from dilsearch.geometry.routes import Route
+from dilsearch.geometry.spans import Span
+from dilsearch.geometry.support import PathCounts
 from dilsearch.geometry.table import FieldRow, FieldTable
 
 __all__ = [
@@ -35,10 +41,16 @@ __all__ = [
     "Join",
     "Limits",
     "Node",
+    "Part",
+    "PathCounts",
     "Policy",
     "Projection",
+    "Reads",
     "Resample",
+    "Route",
     "Source",
+    "Span",
+    "Spans",
     "Window",
     "enforce_bounds",
     "hdc_m2",

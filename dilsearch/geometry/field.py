@@ -1,6 +1,7 @@
 """The field of view up to one point of a network, along one axis, and how a layer changes it."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from dilsearch.errors import GeometryError
 
@@ -13,18 +14,20 @@ class Field:
 
     Args:
         size_px: Extent of the field in input pixels, from the first pixel seen to the last.
-        stride_px: Input pixels between the fields of two neighbouring positions.
+        stride_px: Input pixels between the fields of two neighbouring positions. A fraction where
+            upsampling has made more positions than there are pixels.
 
     Raises:
-        GeometryError: If either is not a whole number of at least 1.
+        GeometryError: If the size is not a whole number of at least 1, or the stride not positive.
     """
 
     size_px: int = 1
-    stride_px: int = 1
+    stride_px: int | Fraction = 1
 
     def __post_init__(self) -> None:
         _whole("field size", self.size_px)
-        _whole("field stride", self.stride_px)
+        if not isinstance(self.stride_px, Fraction) or self.stride_px <= 0:
+            _whole("field stride", self.stride_px)
 
     def through(self, taps: int, rate: float = 1, stride: int = 1) -> "Field":
         """The field behind a window (convolution or pooling) of ``taps`` taps at ``rate``.
@@ -34,32 +37,14 @@ class Field:
         be whole: what a rate between two integers sees is for the caller to say.
 
         Raises:
-            GeometryError: If an argument is not a whole number of at least 1.
+            GeometryError: If an argument is not a whole number of at least 1, or the field would
+                end between pixels.
 
         Source: RegSeg (Gao 2022), Eq. 1 and 2.
         """
         reach = (_whole("taps", taps) - 1) * _whole("rate", rate)
-        return Field(
-            self.size_px + reach * self.stride_px, self.stride_px * _whole("stride", stride)
-        )
-
-    def upsampled(self, factor: int, taps: int = 1) -> "Field":
-        """The field behind an interpolation to ``factor`` times as many positions.
-
-        Each new position reads ``taps`` neighbouring old ones: 1 for nearest, 2 for linear, 4 for
-        cubic interpolation.
-
-        Raises:
-            GeometryError: If the stride cannot be divided by ``factor`` in whole pixels.
-        """
-        if self.stride_px % _whole("factor", factor):
-            raise GeometryError(
-                f"a field of stride {self.stride_px} px cannot be upsampled by {factor}: "
-                "positions would lie between pixels. Use a factor that divides the stride."
-            )
-        return Field(
-            self.size_px + (_whole("taps", taps) - 1) * self.stride_px, self.stride_px // factor
-        )
+        size_px = self.size_px + reach * self.stride_px
+        return Field(_whole("field size", size_px), self.stride_px * _whole("stride", stride))
 
 
 def join(*fields: Field) -> Field:
@@ -79,8 +64,8 @@ def join(*fields: Field) -> Field:
     return max(fields, key=lambda field: field.size_px)
 
 
-def _whole(what: str, value: float) -> int:
+def _whole(what: str, value: float | Fraction) -> int:
     """``value`` as an int; sizes, strides and taps are ints to begin with, by their types."""
-    if value < 1 or not (isinstance(value, int) or value.is_integer()):
+    if value < 1 or value % 1 != 0:
         raise GeometryError(f"{what} {value} is not a whole number of at least 1; correct it")
     return int(value)

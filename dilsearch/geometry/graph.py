@@ -6,26 +6,33 @@ own rates or with those of a plan.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dilsearch.errors import GeometryError, PlanError
 from dilsearch.geometry.coverage import Coverage
-from dilsearch.geometry.field import Field, join
-from dilsearch.geometry.gaps import max_rate
 from dilsearch.geometry.nodes import (
-    Fields,
     GlobalContext,
     Join,
     Node,
+    Part,
     Rates,
     Resample,
     Source,
+    Spans,
+    Tables,
     Window,
+    axes_of,
     sources_of,
+    tables_of,
 )
-from dilsearch.geometry.table import FieldRow, FieldTable, nearest
+from dilsearch.geometry.routes import Choice, Route, routes
+from dilsearch.geometry.spans import Span
+from dilsearch.geometry.support import PathCounts, count_paths, seen_forwards, support
+from dilsearch.geometry.table import FieldRow, FieldTable, fields_of, nearest
 from dilsearch.plan import DilationPlan, SiteRates
+
+Choose = Callable[[Window, Spans], Rates]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,8 @@ class FieldGraph:
         outputs: Names of the nodes the network returns.
         unfollowed: What could not be followed: the node behind it, whose field is therefore a
             lower bound, to a text that names it.
+        sizes: Positions of a node's map per axis. Needed where grids do not fit into one another
+            and for sets inside an image; otherwise fields follow without.
 
     Raises:
         GeometryError: If a name is repeated or unknown, or strides do not fit; names the node.
@@ -45,6 +54,7 @@ class FieldGraph:
     nodes: tuple[Node, ...]
     outputs: tuple[str, ...]
     unfollowed: Mapping[str, str] = field(default_factory=dict, hash=False)
+    sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False, repr=False)
     _context: frozenset[str] = field(init=False, repr=False, compare=False)
     _local: tuple[Node, ...] = field(init=False, repr=False, compare=False)
 
@@ -54,12 +64,42 @@ class FieldGraph:
         context, local = _split_context(self.nodes)
         object.__setattr__(self, "_context", context)
         object.__setattr__(self, "_local", local)
-        self.fold((), lambda window, fields: 1)  # raises where strides do not fit
+        self.fold((), lambda window, spans: window.rates)  # raises where strides do not fit
 
     @property
     def site_names(self) -> tuple[str, ...]:
         """The convolutions whose rates a plan may set, in topological order."""
         return tuple(n.name for n in self.nodes if isinstance(n, Window) and n.site)
+
+    def __contains__(self, name: str) -> bool:
+        return any(node.name == name for node in self.nodes)
+
+    def node(self, name: str) -> Node:
+        """The node of that name.
+
+        Raises:
+            GeometryError: If there is none.
+        """
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        known = [node.name for node in self.nodes]
+        raise GeometryError(f"the network has no node '{name}'{nearest(name, known)}")
+
+    def at_rates(self, plan: DilationPlan) -> "FieldGraph":
+        """The same graph with a plan's rates in place of its own.
+
+        Raises:
+            PlanError: If the plan does not fit the graph or has fractional rates.
+        """
+        rates = self._whole_rates(plan)
+        nodes = tuple(
+            replace(node, rates=rates.get(node.name, node.rates))
+            if isinstance(node, Window)
+            else node
+            for node in self.nodes
+        )
+        return replace(self, nodes=nodes)
 
     def plan(self) -> DilationPlan:
         """The rates in the graph as a plan.
@@ -89,65 +129,133 @@ class FieldGraph:
             PlanError: If the plan does not fit the graph; names the site.
         """
         rates = self._rates(plan)
-        fields = self.fold(plan or (), lambda window, _: max(rates[window.name])[0])
+        spans = self.fold(plan or (), lambda window, _: rates[window.name])
         rows = []
         for node in self._local:
             if isinstance(node, Window) and node.site:
-                before = fields[node.source]
+                before = spans[node.source]
                 rows.append(
                     FieldRow(
                         name=node.name,
                         taps=node.taps,
                         rates=rates[node.name],
-                        field_in=before,
-                        bound=max_rate(node.tightest(before)),
+                        field_in=fields_of(before),
+                        bounds=tuple(span.bound for span in before),
+                        bound=node.tightest(before).bound,
                         bound_ok=node.leaves_no_gap(before, rates[node.name]),
-                        field_out=fields[node.name],
+                        field_out=fields_of(spans[node.name]),
                     )
                 )
-        return FieldTable(tuple(rows), fields, self._context, self._last_site(plan))
+        return FieldTable(tuple(rows), spans, self._context, self._last_site(plan))
 
     def coverage(self, plan: DilationPlan | None = None, at: str | None = None) -> Coverage:
         """The exact set of input pixels seen behind a node: by default the plan's last site.
 
-        Global context is left out, as it is from the field.
+        Global context is left out, as it is from the field. Behind upsampling positions see
+        different sets: it is that of ``middle``. Where grids do not fit into one another, it ends
+        at the edges of the maps.
 
         Raises:
             PlanError: If the plan does not fit the graph or has fractional rates.
-            GeometryError: If the graph is not two-dimensional, there is no such node, it has no
-                field, or it depends on a resampling, whose positions do not all see alike.
+            GeometryError: If there is no such node, it has no field, or the position sees nothing.
         """
-        if plan is not None and not plan.is_integer:
-            raise PlanError("coverage is exact for whole rates only; project the plan first")
-        if self._axes != 2:
-            raise GeometryError(
-                f"coverage lies in the plane, and the network has {self._axes} axes; "
-                "read its fields instead"
-            )
-        if (at := at or self._last_site(plan)) is None:
-            raise GeometryError("there is no site to count coverage at; name a node with at=")
+        (seen,) = self.coverages((self._node_at(plan, at),), plan).values()
+        return seen
+
+    def coverages(
+        self, names: Collection[str], plan: DilationPlan | None = None
+    ) -> dict[str, Coverage]:
+        """The coverage behind each of several nodes, in one pass over the graph.
+
+        Raises:
+            PlanError: As ``coverage``.
+            GeometryError: As ``coverage``.
+        """
+        rates, table = self._whole_rates(plan), self.propagate(plan)
+        for name in names:
+            table.at(name)
+        alike = self._alike(table.spans)
+        wanted = set().union(*(self.upstream(name) for name in names)) & alike
+        seen = seen_forwards(self._local, rates, self.axes, wanted)
+        return {
+            name: seen[name]
+            if name in alike
+            else self._united(name, self._middle(name, table.spans), rates, table)
+            for name in names
+        }
+
+    def seen_by(
+        self, at: str, position: Sequence[int], plan: DilationPlan | None = None
+    ) -> Coverage:
+        """The exact set of input pixels that one position of a node sees, of all inputs together.
+
+        Maps go on without end where what is seen repeats, and end at their edges elsewhere.
+
+        Raises:
+            PlanError: As ``coverage``.
+            GeometryError: As ``coverage``.
+        """
+        rates, table = self._whole_rates(plan), self.propagate(plan)
+        table.at(at)
+        return self._united(at, position, rates, table)
+
+    def support(
+        self,
+        at: str,
+        position: Sequence[int],
+        plan: DilationPlan | None = None,
+        *,
+        inside: bool = False,
+    ) -> dict[str, Coverage]:
+        """The exact set of input pixels that one position of a node sees, for each input.
+
+        Args:
+            at: The node.
+            position: Index of the position along each axis.
+            plan: Rates at its sites; the graph's elsewhere.
+            inside: Whether the maps end at their edges, as they do in the network, where a path
+                through zeros carries nothing. Otherwise they go on without end.
+
+        Returns:
+            Inputs that are seen at all; pixels outside an image have negative indices.
+
+        Raises:
+            PlanError: As ``coverage``.
+            GeometryError: If there is no such node, it has no field, or a size is not known.
+        """
+        rates = self._whole_rates(plan)
         self.propagate(plan).at(at)
-        rates, upstream = self._rates(plan), self.upstream(at)
-        seen: dict[str, Coverage] = {}
-        for node in self._local:
-            if node.name not in upstream:
-                continue
-            match node:
-                case Window():
-                    seen[node.name] = seen[node.source].through(
-                        node.taps, rates[node.name], stride=node.stride, anchor=node.anchor
-                    )
-                case Join():
-                    first, *others = (seen[name] for name in node.sources)
-                    seen[node.name] = first.union(*others)
-                case Resample():
-                    raise GeometryError(
-                        f"node '{at}' depends on the resampling '{node.name}', behind which "
-                        "positions see different sets; name a node in front of it"
-                    )
-                case _:
-                    seen[node.name] = Coverage.point()
-        return seen[at]
+        return support(self._local, rates, at, position, self.sizes if inside else None)
+
+    def paths(
+        self, at: str, position: Sequence[int], plan: DilationPlan | None = None
+    ) -> PathCounts:
+        """How many paths lead from each input pixel to one position of a node.
+
+        Raises:
+            PlanError: As ``coverage``.
+            GeometryError: If there is no such node, or it has no field.
+        """
+        rates = self._whole_rates(plan)
+        self.propagate(plan).at(at)
+        return count_paths(self._local, rates, at, position)
+
+    def middle(self, name: str) -> tuple[int, ...]:
+        """The position in the middle of a node's map; position 0 if its size is not known.
+
+        Where that sees nothing, as between the taps of a transposed convolution, it is the next
+        that sees something.
+        """
+        return self._middle(name, self.propagate().spans)
+
+    def route(self, at: str, choose: Choice) -> Route:
+        """The path to a node with the largest (``max``) or the smallest field (``min``).
+
+        Raises:
+            GeometryError: If there is no such node, or it has no field.
+        """
+        self.propagate().at(at)
+        return routes(self._local, self._sizes, self.axes, choose)[at]
 
     def upstream(self, name: str) -> frozenset[str]:
         """The nodes whose fields a node's field is made of, itself among them.
@@ -160,30 +268,31 @@ class FieldGraph:
                 upstream.update(sources_of(node))
         return frozenset(upstream)
 
-    def fold(
-        self, sites: Collection[str], choose: Callable[[Window, Fields], int]
-    ) -> dict[str, Fields]:
-        """Fields by node, with rates chosen on the way.
+    def fold(self, sites: Collection[str], choose: Choose) -> dict[str, Spans]:
+        """What is seen by node, with rates chosen on the way.
 
         Args:
             sites: Where to choose; other windows keep the graph's rates.
-            choose: Given a site and the fields in front of it, its largest rate. Called in
-                topological order, so that the fields follow from the rates chosen before.
+            choose: Given a site and what is seen in front of it, its rates. Called in topological
+                order, so that what is seen follows from the rates chosen before.
         """
-        fields: dict[str, Fields] = {}
+        spans: dict[str, Spans] = {}
+        windows: dict[str, Window] = {}
+        rates: dict[str, Rates] = {}
         for node in self._local:
             match node:
-                case Window():
-                    before = fields[node.source]
-                    rate = choose(node, before) if node.site and node.name in sites else None
-                    fields[node.name] = node.after(before, rate)
+                case Window() | Part() | Resample():
+                    before = spans[node.source]
+                    if isinstance(node, Window):
+                        chosen = node.site and node.name in sites
+                        windows[node.name] = node
+                        rates[node.name] = choose(node, before) if chosen else node.rates
+                    spans[node.name] = self._behind(node, tables_of(node, windows, rates), before)
                 case Join():
-                    fields[node.name] = _join_axes(node, [fields[name] for name in node.sources])
-                case Resample():
-                    fields[node.name] = _resample_axes(node, fields[node.source])
+                    spans[node.name] = self._joined(node, [spans[name] for name in node.sources])
                 case _:
-                    fields[node.name] = (Field(),) * self._axes
-        return fields
+                    spans[node.name] = (Span(),) * self.axes
+        return spans
 
     def check(self, plan: DilationPlan) -> None:
         """Refuse a plan that names what is no site here, or has rates for other branches.
@@ -194,10 +303,16 @@ class FieldGraph:
             PlanError: Names the site.
         """
         windows = {node.name: node for node in self._local if isinstance(node, Window)}
+        uses = Counter(node.module or node.name for node in windows.values())
         for site, rates in plan.items():
             window = windows.get(site)
             if window is None or not window.site:
                 raise PlanError(_why_no_site(site, self))
+            if (runs := uses[window.module or site]) > 1:
+                raise PlanError(
+                    f"site '{site}' runs {runs} times in one forward pass, so that it has as "
+                    "many fields and bounds; give each use a module of its own"
+                )
             branches = len(window.rates)
             if len(set(window.rates)) > 1 and len(rates) not in (1, branches):
                 raise PlanError(
@@ -206,9 +321,83 @@ class FieldGraph:
                 )
 
     @property
-    def _axes(self) -> int:
-        windows = (n for n in self.nodes if isinstance(n, Window | Resample))
-        return next((len(window.taps) for window in windows), 2)
+    def axes(self) -> int:
+        """Number of spatial axes; 2 if neither a node nor the size of a map tells."""
+        known = (axes for axes in map(axes_of, self.nodes) if axes is not None)
+        return next(known, 0) or next(map(len, self.sizes.values()), 2)
+
+    def _middle(self, name: str, spans: Mapping[str, Spans]) -> tuple[int, ...]:
+        middle = tuple(size // 2 for size in self.sizes.get(name, (0,) * self.axes))
+        return tuple(
+            next((p for p in range(n, n + len(span.starts)) if span.at(p) is not None), n)
+            for n, span in zip(middle, spans.get(name, (Span(),) * self.axes), strict=True)
+        )
+
+    def _behind(self, node: Node, tables: Tables, before: Spans) -> Spans:
+        sizes = self._sizes(node.name)
+        try:
+            branches = [
+                tuple(
+                    span.through(reads, size)
+                    for span, reads, size in zip(before, table, sizes, strict=True)
+                )
+                for table in tables
+            ]
+        except GeometryError as error:
+            raise GeometryError(f"node '{node.name}': {error}") from None
+        return self._joined(node, branches)
+
+    def _joined(self, node: Node, operands: Sequence[Spans]) -> Spans:
+        if len(operands) == 1:
+            return operands[0]
+        axes = zip(zip(*operands, strict=True), self._sizes(node.name), strict=True)
+        try:
+            return tuple(Span.join(spans, size) for spans, size in axes)
+        except GeometryError as error:
+            raise GeometryError(f"node '{node.name}': {error}") from None
+
+    def _sizes(self, name: str) -> tuple[int | None, ...]:
+        return self.sizes.get(name) or (None,) * self.axes
+
+    def _node_at(self, plan: DilationPlan | None, at: str | None) -> str:
+        if (at := at or self._last_site(plan)) is None:
+            raise GeometryError("there is no site to count coverage at; name a node with at=")
+        return at
+
+    def _whole_rates(self, plan: DilationPlan | None) -> dict[str, Rates]:
+        if plan is not None and not plan.is_integer:
+            raise PlanError("coverage is exact for whole rates only; project the plan first")
+        return self._rates(plan)
+
+    def _alike(self, spans: Mapping[str, Spans]) -> set[str]:
+        """The nodes whose positions see alike, and so do those of all nodes in front."""
+        alike: set[str] = set()
+        for node in self._local:
+            tables = node.table if isinstance(node, Resample) else ()
+            if (
+                alike.issuperset(sources_of(node))
+                and all(span.uniform for span in spans[node.name])
+                and all(reads.period == 1 for reads in tables)
+            ):
+                alike.add(node.name)
+        return alike
+
+    def _united(
+        self, name: str, position: Sequence[int], rates: dict[str, Rates], table: FieldTable
+    ) -> Coverage:
+        """What one position sees of all inputs; inside the image, where nothing repeats."""
+        repeats = all(
+            span.repeats for node in self.upstream(name) for span in table.spans.get(node, ())
+        )
+        sizes = None if repeats else self.sizes
+        seen = support(self._local, rates, name, position, sizes)
+        if not seen:
+            raise GeometryError(
+                f"position {tuple(position)} of node '{name}' sees no pixel of any input; "
+                "name a node in front of it or behind it"
+            )
+        first, *others = seen.values()
+        return first.union(*others)
 
     def _rates(self, plan: DilationPlan | None) -> dict[str, Rates]:
         """Integer rates of every window: the plan's, rounded up, or the graph's."""
@@ -216,7 +405,7 @@ class FieldGraph:
         if plan is not None:
             self.check(plan)
             for site, values in plan.items():
-                rates[site] = tuple((math.ceil(rate),) * self._axes for rate in values)
+                rates[site] = tuple((math.ceil(rate),) * self.axes for rate in values)
         return rates
 
     def _last_site(self, plan: DilationPlan | None) -> str | None:
@@ -229,6 +418,7 @@ def _check_names(nodes: tuple[Node, ...], named: tuple[str, ...]) -> None:
     if repeated:
         raise GeometryError(f"the name '{repeated[0]}' stands for two nodes; names must be unique")
     earlier: set[str] = set()
+    windows: set[str] = set()
     for node in nodes:
         if isinstance(node, Join) and not node.sources:
             raise GeometryError(f"node '{node.name}' joins nothing; give it at least one source")
@@ -238,6 +428,13 @@ def _check_names(nodes: tuple[Node, ...], named: tuple[str, ...]) -> None:
                     f"node '{node.name}' reads '{source}', which is not among the nodes before it; "
                     "list every node behind those it reads"
                 )
+        if isinstance(node, Part) and node.window not in windows:
+            raise GeometryError(
+                f"node '{node.name}' is part of '{node.window}', which is no window before it; "
+                "list the window first"
+            )
+        if isinstance(node, Window):
+            windows.add(node.name)
         earlier.add(node.name)
     for name in named:
         if name not in earlier:
@@ -247,7 +444,7 @@ def _check_names(nodes: tuple[Node, ...], named: tuple[str, ...]) -> None:
 
 
 def _check_axes(nodes: tuple[Node, ...]) -> None:
-    axes = {node.name: len(node.taps) for node in nodes if isinstance(node, Window | Resample)}
+    axes = {node.name: count for node in nodes if (count := axes_of(node)) is not None}
     if len(set(axes.values())) > 1:
         listed = ", ".join(f"'{name}' has {count}" for name, count in axes.items())
         raise GeometryError(f"nodes differ in their number of axes ({listed}); give all the same")
@@ -269,21 +466,9 @@ def _split_context(nodes: tuple[Node, ...]) -> tuple[frozenset[str], tuple[Node,
     return frozenset(context), tuple(local.values())
 
 
-def _join_axes(node: Join, operands: list[Fields]) -> Fields:
-    if len(operands) == 1:
-        return operands[0]
-    try:
-        return tuple(join(*axis) for axis in zip(*operands, strict=True))
-    except ValueError as error:
-        raise GeometryError(f"node '{node.name}': {error}") from None
-
-
-def _resample_axes(node: Resample, fields: Fields) -> Fields:
-    try:
-        axes = zip(fields, node.factor, node.taps, strict=True)
-        return tuple(before.upsampled(factor, taps) for before, factor, taps in axes)
-    except ValueError as error:
-        raise GeometryError(f"node '{node.name}': {error}") from None
+def on_every_axis(rates: Sequence[int], window: Window) -> Rates:
+    """One rate per branch, as rates per axis."""
+    return tuple((rate,) * len(window.taps) for rate in rates)
 
 
 def _why_no_site(name: str, graph: FieldGraph) -> str:

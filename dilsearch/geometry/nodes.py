@@ -3,30 +3,38 @@
 Everything is kept per spatial axis, height first.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from dilsearch.errors import GeometryError
 from dilsearch.geometry.field import Field
-from dilsearch.geometry.gaps import max_rate
+from dilsearch.geometry.reads import Reads
+from dilsearch.geometry.spans import Span
 
 Fields: TypeAlias = tuple[Field, ...]
 """One field per spatial axis."""
 
+Spans: TypeAlias = tuple[Span, ...]
+"""One span per spatial axis."""
+
 Rates: TypeAlias = tuple[tuple[int, ...], ...]
 """One tuple per branch, with one rate per spatial axis."""
+
+Edge: TypeAlias = Literal["zeros", "reflect", "replicate", "circular"]
+"""What is read beyond the edge of a map: nothing, or positions of the map."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The network's input."""
+    """The network's input, or one of them."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A convolution or a local pooling.
+    """A convolution, a local pooling, a padding or a regular slice.
 
     Args:
         name: The module's path, or any unique name for what is no module.
@@ -37,6 +45,9 @@ class Window:
             positions of the source: (taps - 1) // 2 * dilation - padding per axis.
         rates: One rate per axis for each branch; one branch for an ordinary convolution.
         site: Whether a plan may set the rates: true for convolutions, false for poolings.
+        module: Path of the module, where it is not the name: a module that runs twice has two
+            windows.
+        edge: What it reads beyond the edge of its source.
 
     Raises:
         GeometryError: If the axes disagree, or taps, strides or rates are below 1.
@@ -49,6 +60,8 @@ class Window:
     anchor: tuple[int, ...]
     rates: Rates
     site: bool
+    module: str = ""
+    edge: Edge = "zeros"
 
     def __post_init__(self) -> None:
         axes = len(self.taps)
@@ -63,26 +76,44 @@ class Window:
                 f"{self.rates} must be at least 1, with at least one branch"
             )
 
-    def after(self, fields: Fields, rate: int | None = None) -> Fields:
-        """The fields behind the window, at ``rate`` on every axis or at its own rates."""
-        if max(self.taps) == 1 and max(self.stride) == 1:
-            return fields
-        rates = (rate,) * len(fields) if rate else tuple(map(max, zip(*self.rates, strict=True)))
-        each = zip(fields, self.taps, rates, self.stride, strict=True)
-        return tuple(before.through(taps, r, stride) for before, taps, r, stride in each)
+    def reads(self, rates: Sequence[int]) -> tuple[Reads, ...]:
+        """What it reads along each axis, at one rate per axis."""
+        return tuple(
+            Reads.window(taps, rate=rate, stride=stride, anchor=anchor)
+            for taps, rate, stride, anchor in zip(
+                self.taps, rates, self.stride, self.anchor, strict=True
+            )
+        )
 
-    def tightest(self, fields: Fields) -> Field:
-        """Of the axes the window spans, the field with the smallest bound."""
-        spanned = [f for f, taps in zip(fields, self.taps, strict=True) if taps > 1]
-        return min(spanned or fields, key=max_rate)
+    def tightest(self, spans: Spans) -> Span:
+        """Of the axes the window covers, the span with the smallest bound."""
+        spanned = [span for span, taps in zip(spans, self.taps, strict=True) if taps > 1]
+        return min(spanned or spans, key=lambda span: span.bound)
 
-    def leaves_no_gap(self, fields: Fields, rates: Rates) -> bool:
+    def leaves_no_gap(self, spans: Spans, rates: Rates) -> bool:
         """Whether each axis keeps its own bound, in every branch."""
         return all(
-            taps == 1 or rate <= max_rate(before)
+            taps == 1 or rate <= before.bound
             for branch in rates
-            for before, taps, rate in zip(fields, self.taps, branch, strict=True)
+            for before, taps, rate in zip(spans, self.taps, branch, strict=True)
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some channels of a window's output, where they see less than all of them together.
+
+    Args:
+        name: Any unique name.
+        window: The window, whose rates it goes by.
+        source: The node that these channels read.
+        branch: The one branch of the window that computes them; None for all.
+    """
+
+    name: str
+    window: str
+    source: str
+    branch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,34 +126,52 @@ class Join:
 
 @dataclass(frozen=True, slots=True)
 class Resample:
-    """An upsampling by an integer factor per axis; taps 1 nearest, 2 bilinear, 4 bicubic.
+    """Upsampling, adaptive pooling or a transposed convolution: positions read by a table.
+
+    Args:
+        name: The module's path, or any unique name for what is no module.
+        source: The node it reads.
+        table: What it reads, per axis.
+        edge: What it reads beyond the edge of its source; interpolation repeats the last position.
 
     Raises:
-        GeometryError: If taps and factor differ in their axes.
+        GeometryError: If there is no axis.
     """
 
     name: str
     source: str
-    taps: tuple[int, ...]
-    factor: tuple[int, ...]
+    table: tuple[Reads, ...]
+    edge: Edge = "zeros"
 
     def __post_init__(self) -> None:
-        if len(self.taps) != len(self.factor):
-            raise GeometryError(
-                f"node '{self.name}': taps {self.taps} and factor {self.factor} must have as "
-                "many axes; give one value for each"
-            )
+        if not self.table:
+            raise GeometryError(f"node '{self.name}' reads along no axis; give one table for each")
+
+    @property
+    def axes(self) -> int:
+        """Number of spatial axes."""
+        return len(self.table)
 
 
 @dataclass(frozen=True, slots=True)
 class GlobalContext:
-    """A global pooling: what follows sees everything, everywhere alike, and counts no field."""
+    """A global pooling: what follows sees everything, everywhere alike, and counts no field.
+
+    Args:
+        name: Any unique name.
+        source: The node it reads.
+        cause: The operation that does it, with its module path.
+    """
 
     name: str
     source: str
+    cause: str = ""
 
 
-Node: TypeAlias = Source | Window | Join | Resample | GlobalContext
+Tables: TypeAlias = tuple[tuple[Reads, ...], ...]
+"""What is read along each axis, for each branch."""
+
+Node: TypeAlias = Source | Window | Part | Join | Resample | GlobalContext
 
 
 def sources_of(node: Node) -> tuple[str, ...]:
@@ -134,3 +183,30 @@ def sources_of(node: Node) -> tuple[str, ...]:
             return node.sources
         case _:
             return (node.source,)
+
+
+def axes_of(node: Node) -> int | None:
+    """Number of spatial axes, where the node knows it."""
+    match node:
+        case Window():
+            return len(node.taps)
+        case Resample():
+            return node.axes
+        case _:
+            return None
+
+
+def tables_of(
+    node: Window | Part | Resample, windows: Mapping[str, Window], rates: Mapping[str, Rates]
+) -> Tables:
+    """What a node reads, at these rates of the windows."""
+    match node:
+        case Window():
+            return tuple(node.reads(branch) for branch in dict.fromkeys(rates[node.name]))
+        case Part():
+            window, some = windows[node.window], rates[node.window]
+            if node.branch is not None and len(some) > 1:
+                some = (some[node.branch],)
+            return tuple(window.reads(branch) for branch in dict.fromkeys(some))
+        case Resample():
+            return (node.table,)

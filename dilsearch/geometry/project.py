@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from dilsearch.errors import PlanError
-from dilsearch.geometry.field import Field
-from dilsearch.geometry.gaps import max_rate
-from dilsearch.geometry.graph import FieldGraph
-from dilsearch.geometry.nodes import Fields, Window
+from dilsearch.geometry.graph import FieldGraph, on_every_axis
+from dilsearch.geometry.nodes import Rates, Spans, Window
+from dilsearch.geometry.spans import Span
 from dilsearch.plan import DilationPlan
 
 Policy: TypeAlias = Literal["enforce", "report", "ignore"]
@@ -89,8 +88,8 @@ def project(
     changes: list[Change] = []
     violations: list[str] = []
 
-    def choose(window: Window, fields: Fields) -> int:
-        site, tight = window.name, window.tightest(fields)
+    def choose(window: Window, spans: Spans) -> Rates:
+        site, tight = window.name, window.tightest(spans)
         lower = _check_limits(site, plan[site], limits)
         rates, rules = _round(plan[site])
         changes.extend(_changes(site, plan[site], rates, rules))
@@ -102,7 +101,7 @@ def project(
             changes.extend(_changes(site, rates, lowered, (_describe(tight),) * len(rates)))
             rates = lowered
         chosen[site] = rates
-        return max(rates)
+        return on_every_axis(rates, window)
 
     graph.fold(plan, choose)
     return Projection(plan.replace(chosen), tuple(changes), tuple(violations))
@@ -123,13 +122,13 @@ def enforce_bounds(
     graph.check(plan)
     clamped: dict[str, tuple[float, ...]] = {}
 
-    def choose(window: Window, fields: Fields) -> int:
+    def choose(window: Window, spans: Spans) -> Rates:
         lower, upper = _limits_of(window.name, limits)
-        bound = _attainable_bound(window.name, window.tightest(fields), lower)
+        bound = _attainable_bound(window.name, window.tightest(spans), lower)
         highest = min(upper, bound)
         rates = tuple(min(max(rate, lower), highest) for rate in plan[window.name])
         clamped[window.name] = rates
-        return math.ceil(max(rates))  # the largest rate is rounded up at every granularity
+        return on_every_axis(_round(rates)[0], window)
 
     graph.fold(plan, choose)
     return plan.replace(clamped)
@@ -159,21 +158,21 @@ def _changes(
     ]
 
 
-def _violations(site: str, rates: tuple[int, ...], field: Field) -> list[str]:
+def _violations(site: str, rates: tuple[int, ...], tight: Span) -> list[str]:
     return [
-        f"site '{site}': rate {rate} exceeds {_describe(field)}. "
+        f"site '{site}': rate {rate} exceeds {_describe(tight)}. "
         "Lower it, or set gap.policy = 'enforce'."
         for rate in dict.fromkeys(rates)
-        if rate > max_rate(field)
+        if rate > tight.bound
     ]
 
 
-def _attainable_bound(site: str, field: Field, lower: int) -> int:
+def _attainable_bound(site: str, tight: Span, lower: int) -> int:
     """The bound, which must leave room above the lower limit."""
-    bound = max_rate(field)
+    bound = tight.bound
     if bound < lower:
         raise PlanError(
-            f"site '{site}': its lower limit {lower} exceeds {_describe(field)}. "
+            f"site '{site}': its lower limit {lower} exceeds {_describe(tight)}. "
             "Lower the limit, raise the rates in front of it, or set gap.policy = 'report'."
         )
     return bound
@@ -195,5 +194,6 @@ def _limits_of(site: str, limits: Limits | None) -> tuple[int, float]:
     return limits.get(site, (1, math.inf)) if limits else (1, math.inf)
 
 
-def _describe(field: Field) -> str:
-    return f"bound {max_rate(field)} (field {field.size_px} px, stride {field.stride_px} px)"
+def _describe(tight: Span) -> str:
+    field = tight.field
+    return f"bound {tight.bound} (field {field.size_px} px, stride {field.stride_px} px)"

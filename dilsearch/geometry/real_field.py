@@ -10,11 +10,11 @@ from typing import TypeAlias
 
 from dilsearch.geometry.field import Field
 from dilsearch.geometry.graph import FieldGraph
-from dilsearch.geometry.nodes import GlobalContext, Join, Source, Window
+from dilsearch.geometry.nodes import GlobalContext, Join, Part, Source, Window
 from dilsearch.geometry.table import FieldTable
 from dilsearch.plan import DilationPlan
 
-Slopes: TypeAlias = dict[tuple[str, int], int]
+Slopes: TypeAlias = dict[tuple[str, int], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +46,39 @@ def real_field(graph: FieldGraph, plan: DilationPlan) -> RealField:
     axis = max(range(len(sides)), key=lambda a: sides[a].size_px)
     slopes: Slopes = {}
     size_px = float(sides[axis].size_px)
-    for window, before in _longest_path(graph, table, axis):
+    for window, branch, before in _longest_path(graph, table, axis):
         if window.name in plan:
             rates = plan[window.name]
-            branch = max(range(len(rates)), key=lambda b: rates[b])
-            slope = (window.taps[axis] - 1) * before.stride_px
+            if branch is None or len(rates) == 1:
+                branch = max(range(len(rates)), key=lambda b: rates[b])
+            slope = (window.taps[axis] - 1) * float(before.stride_px)
             slopes[window.name, branch] = slope
             size_px -= (math.ceil(rates[branch]) - rates[branch]) * slope
     return RealField(size_px, slopes)
 
 
-def _longest_path(graph: FieldGraph, table: FieldTable, axis: int) -> list[tuple[Window, Field]]:
-    """Windows on the longest path to the last site, each with the field in front of it."""
+def _longest_path(
+    graph: FieldGraph, table: FieldTable, axis: int
+) -> list[tuple[Window, int | None, Field]]:
+    """Windows on the longest path to the last site, each with its branch and the field in front.
+
+    The branch is None where all of them are on the path.
+    """
     nodes = {node.name: node for node in graph.nodes}
-    name, path = table.last_site, []
+    windows = {node.name: node for node in graph.nodes if isinstance(node, Window)}
+    path: list[tuple[Window, int | None, Field]] = []
+    name = table.last_site
     while name is not None:
         match nodes[name]:
             case Window() as window:
-                path.append((window, table.fields[window.source][axis]))
+                path.append((window, None, table.at(window.source)[axis]))
                 name = window.source
+            case Part() as part:
+                path.append((windows[part.window], part.branch, table.at(part.source)[axis]))
+                name = part.source
             case Join(sources=sources):
-                fielded = [source for source in sources if source in table.fields]
-                name = max(fielded, key=lambda source: table.fields[source][axis].size_px)
+                fielded = [source for source in sources if source in table.spans]
+                name = max(fielded, key=lambda source: table.at(source)[axis].size_px)
             case Source():
                 name = None
             case GlobalContext(source=source):  # nothing behind it has a field

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from dilsearch.errors import GeometryError
-from dilsearch.geometry.nodes import Fields, Rates
+from dilsearch.geometry.nodes import Fields, Rates, Spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,8 @@ class FieldRow:
         taps: Its taps per axis.
         rates: One tuple per branch, one rate per axis; fractional rates are rounded up.
         field_in: The fields in front of it, per axis.
-        bound: The largest rate that leaves no gap on any axis it spans.
+        bounds: The largest rate that leaves no gap, per axis.
+        bound: The largest that leaves none on any axis it spans.
         bound_ok: Whether every rate keeps the bound of its axis.
         field_out: The fields behind it, per axis.
     """
@@ -26,6 +27,7 @@ class FieldRow:
     taps: tuple[int, ...]
     rates: Rates
     field_in: Fields
+    bounds: tuple[int, ...]
     bound: int
     bound_ok: bool
     field_out: Fields
@@ -37,14 +39,14 @@ class FieldTable:
 
     Args:
         rows: One row for each site that has a field, in topological order.
-        fields: Fields by node, for the nodes that have one.
+        spans: What is seen by node and axis, for the nodes that have a field.
         context: The nodes behind a global pooling, wholly or in part.
         last_site: The last site of the plan, or of the graph if no plan was given; None if there
             is no site.
     """
 
     rows: tuple[FieldRow, ...]
-    fields: Mapping[str, Fields]
+    spans: Mapping[str, Spans]
     context: frozenset[str]
     last_site: str | None
 
@@ -54,14 +56,14 @@ class FieldTable:
         Raises:
             GeometryError: If there is no such node, or everything it sees is pooled globally.
         """
-        if name in self.fields:
-            return self.fields[name]
+        if name in self.spans:
+            return fields_of(self.spans[name])
         if name in self.context:
             raise GeometryError(
                 f"node '{name}' sees only what is pooled globally, so it has no field; "
                 "name a node in front of the pooling or behind its join"
             )
-        raise GeometryError(f"the network has no node '{name}'{nearest(name, self.fields)}")
+        raise GeometryError(f"the network has no node '{name}'{nearest(name, self.spans)}")
 
     def global_context(self, name: str) -> bool:
         """Whether a global pooling reaches this node, beside its field or instead of one.
@@ -89,6 +91,11 @@ class FieldTable:
     def bound_ok(self) -> bool:
         """Whether every site keeps its bound."""
         return all(row.bound_ok for row in self.rows)
+
+
+def fields_of(spans: Spans) -> Fields:
+    """The largest field of the positions along each axis."""
+    return tuple(span.field for span in spans)
 
 
 def nearest(name: str, known: Collection[str]) -> str:

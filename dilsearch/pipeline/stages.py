@@ -196,7 +196,7 @@ def field_frame(table: FieldTable) -> pd.DataFrame:
                 "taps": _axes(row.taps),
                 "rates": " ".join(_axes(branch) for branch in row.rates),
                 "field_in_px": _axes(tuple(field.size_px for field in row.field_in)),
-                "stride_in_px": _axes(tuple(field.stride_px for field in row.field_in)),
+                "stride_in_px": _axes(tuple(int(field.stride_px) for field in row.field_in)),
                 "bound": row.bound,
                 "bound_ok": row.bound_ok,
                 "field_out_px": _axes(tuple(field.size_px for field in row.field_out)),

@@ -1,5 +1,6 @@
 """Exact sets of input pixels: published examples, and agreement with sets of coordinates."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,10 +19,13 @@ def coverages(draw: st.DrawFn, stride: tuple[int, int] | None = None) -> Coverag
     """A random set: the smallest box around random pixels."""
     pixels = draw(st.sets(st.tuples(st.integers(-3, 5), st.integers(-4, 4)), min_size=1))
     top, left = min(row for row, _ in pixels), min(column for _, column in pixels)
-    rows = [0] * (max(row for row, _ in pixels) - top + 1)
+    picture = np.zeros(
+        (max(row for row, _ in pixels) - top + 1, max(column for _, column in pixels) - left + 1),
+        dtype=np.bool_,
+    )
     for row, column in pixels:
-        rows[row - top] |= 1 << (column - left)
-    return Coverage(tuple(rows), (top, left), stride or draw(pairs))
+        picture[row - top, column - left] = True
+    return Coverage.from_array(picture, (top, left), stride or draw(pairs))
 
 
 def pixels_of(coverage: Coverage) -> Pixels:
@@ -51,6 +55,8 @@ def row_of(*rates: int, taps: int = 3) -> Coverage:
         ((2, 4), 13, 7, 6),
         ((1, 2, 5), 17, 17, 0),
         ((1, 2, 9), 25, 21, 4),
+        ((2, 4, 8), 29, 15, 14),
+        ((1, 2, 3), 13, 13, 0),
         ((1, 2, 4, 8, 16), 63, 63, 0),
     ],
 )
@@ -73,9 +79,24 @@ def test_two_branches_leave_holes_that_neither_axis_shows():
     solid = Coverage.point().through((63, 63), [(1, 1)], stride=(16, 16))
     both = solid.through((3, 3), [(1, 1), (4, 4)])
     assert (both.size_px, both.seen, both.holes) == ((191, 191), 36_481 - 384, 384)
+    assert both.largest_hole_px == 1
     line = Coverage.point().through((1, 63), [(1, 1)], stride=(16, 16))
     assert line.through((1, 3), [(1, 1), (1, 4)]).holes == 0
     assert solid.through((3, 3), [(1, 1), (3, 3)]).holes == 0  # within the bound of 3
+
+
+def test_a_rate_for_each_axis():
+    seen = Coverage.point().through((3, 3), [(1, 4)])
+    assert (seen.size_px, seen.origin_px, seen.seen) == ((3, 9), (-1, -4), 9)
+    assert (seen.holes, seen.largest_hole_px) == (18, 3)
+
+
+def test_any_number_of_axes():
+    line = Coverage.point(1).through((3,), [(2,)], stride=(3,)).through((2,), [(1,)])
+    assert line.to_array().nonzero()[0].tolist() == [0, 2, 3, 4, 5, 7]
+    assert (line.origin_px, line.stride_px) == ((-2,), (3,))
+    cube = Coverage.point(3).through((2, 3, 1), [(1, 2, 1), (2, 1, 1)])
+    assert (cube.size_px, cube.seen, cube.holes) == ((3, 5, 1), 6 + 6 - 1, 4)
 
 
 def test_picture():
@@ -95,7 +116,7 @@ def test_a_pooling_of_two_sees_the_pixel_and_the_next():
 def test_origins_decide_what_meets_where():
     right = Coverage.point().through((1, 2), [(1, 1)])
     left = Coverage.point().through((1, 2), [(1, 1)], anchor=(0, -1))
-    assert right.rows == left.rows
+    assert right.pattern == left.pattern
     assert right.union(left).to_rows() == ["###"]
 
 
@@ -110,10 +131,58 @@ def test_union_refuses_unlike_strides():
         fine.union(coarse)
 
 
-@pytest.mark.parametrize("rows", [(), (0,), (0, 1), (1, 0), (2, 6)])
-def test_a_box_with_margins_is_refused(rows: tuple[int, ...]):
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.zeros((0, 0), dtype=np.bool_),
+        [[0]],
+        [[0], [1]],
+        [[1], [0]],
+        [[0, 1, 0], [0, 1, 1]],
+        [[1, 0], [1, 0]],
+        [0, 1],
+        [[[1]], [[0]]],
+    ],
+)
+def test_a_box_with_margins_is_refused(picture: list):
+    seen = np.array(picture, dtype=np.bool_)
     with pytest.raises(GeometryError, match="cut the empty margin"):
-        Coverage(rows)
+        Coverage.from_array(seen, (0,) * seen.ndim, (1,) * seen.ndim)
+
+
+def largest_square(picture: np.ndarray) -> int:
+    """Side of the largest square of holes, tried one by one."""
+    return max(
+        side
+        for side in range(min(picture.shape) + 1)
+        if side == 0
+        or any(
+            not picture[tuple(slice(low, low + side) for low in corner)].any()
+            for corner in np.ndindex(*(size - side + 1 for size in picture.shape))
+        )
+    )
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 3), st.data())
+def test_largest_hole_is_found_by_trying_all(axes: int, data: st.DataObject):
+    shape = data.draw(st.tuples(*[st.integers(1, 6)] * axes))
+    picture = np.zeros(shape, dtype=np.bool_)
+    picture[(0,) * axes] = picture[tuple(size - 1 for size in shape)] = True
+    for corner in data.draw(st.sets(st.sampled_from(list(np.ndindex(*shape))), max_size=8)):
+        picture[corner] = True
+    seen = Coverage.from_array(picture, (0,) * axes, (1,) * axes)
+    assert seen.largest_hole_px == largest_square(picture)
+    assert seen.holes == (~picture).sum()
+    assert (seen.to_array() == picture).all()
+
+
+def test_largest_hole_by_hand():
+    assert Coverage.point().largest_hole_px == 0
+    assert row_of(9).largest_hole_px == 1  # squares, so that a row of one pixel has no larger
+    assert Coverage.point(1).through((3,), [(9,)]).largest_hole_px == 8
+    assert Coverage.point().through((3, 3), [(9, 9)]).largest_hole_px == 8
+    assert Coverage.point().through((3, 3), [(1, 1), (9, 9)]).largest_hole_px == 8
 
 
 @settings(deadline=None, max_examples=60)

@@ -1,5 +1,7 @@
 """Growth of the field along chains and at joins."""
 
+from fractions import Fraction
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,7 +43,9 @@ def test_other_rates_are_refused(rate: float):
         Field().through(3, rate)
 
 
-@pytest.mark.parametrize(("size", "stride"), [(0, 1), (1, 0), (-3, 1)])
+@pytest.mark.parametrize(
+    ("size", "stride"), [(0, 1), (1, 0), (-3, 1), (1, Fraction(0)), (1, Fraction(-3))]
+)
 def test_impossible_fields_are_refused(size: int, stride: int):
     with pytest.raises(GeometryError, match=r"field (size|stride) (0|-3) is not a whole number"):
         Field(size, stride)
@@ -52,14 +56,26 @@ def test_zero_taps_are_refused():
         Field().through(0)
 
 
-def test_bilinear_upsampling_sees_two_positions_and_divides_the_stride():
-    assert Field(63, 16).upsampled(2, taps=2) == Field(79, 8)
-    assert Field(63, 16).upsampled(16) == Field(63, 1)
+def test_a_fractional_stride_grows_the_field_by_whole_pixels():
+    # Super-resolution: twice as many positions as pixels.
+    field = Field(2, Fraction(1, 2)).through(3, 2)
+    assert field == Field(4, Fraction(1, 2))
+    assert type(field.size_px) is int
+    assert field.through(1, stride=2) == Field(4, 1)
+    assert join(field, Field(7, Fraction(1, 2))) == Field(7, Fraction(1, 2))
+    with pytest.raises(GeometryError, match="strides 1/2 px and 1 px cannot meet"):
+        join(field, Field(7, 1))
 
 
-def test_upsampling_to_positions_between_pixels_is_refused():
-    with pytest.raises(GeometryError, match="stride 4 px cannot be upsampled by 3"):
-        Field(7, 4).upsampled(3)
+def test_a_field_that_ends_between_pixels_is_refused():
+    with pytest.raises(GeometryError, match="field size 5/2 is not a whole number"):
+        Field(2, Fraction(1, 2)).through(2)
+
+
+@pytest.mark.parametrize("stride", [0.5, 1.5])
+def test_a_fraction_is_not_a_float(stride: float):
+    with pytest.raises(GeometryError, match=f"field stride {stride} is not a whole number"):
+        Field(7, stride)
 
 
 def test_join_keeps_the_largest():

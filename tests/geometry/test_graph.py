@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from fractions import Fraction
 from functools import cache
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from dilsearch.geometry import (
     GlobalContext,
     Join,
     Node,
+    Reads,
     Resample,
     Source,
     Window,
@@ -84,11 +86,13 @@ class TestPublishedFields:
         assert table.bound_ok
 
     def test_the_decoder_adds_its_convolutions_and_interpolations(self, graphs: SimpleNamespace):
-        # Its two 3x3 add 16 + 8 px to 2399; bilinear upsampling adds one stride each time.
-        nearest = graphs.regseg(TABLE_2, upsampling_taps=1).propagate()
-        assert nearest.at("head.conv4") == square(Field(2399 + 16 + 8, 4))
-        bilinear = graphs.regseg(TABLE_2, upsampling_taps=2).propagate()
-        assert bilinear.at("head.conv4") == square(Field(2423 + 16 + 8, 4))
+        # A 3x3 behind an upsampling by 2 reads two positions of the coarse map if it is nearest,
+        # and three if it is bilinear. At stride 8, neighbours see one coarse position or none more:
+        # two of them, or three, reach over one more in all.
+        nearest = graphs.regseg(TABLE_2, upsampling="nearest").propagate()
+        assert nearest.at("head.conv4") == square(Field(2399 + 16 + 16, 4))
+        bilinear = graphs.regseg(TABLE_2, upsampling="linear").propagate()
+        assert bilinear.at("head.conv4") == square(Field(2399 + 32 + 16, 4))
 
     @pytest.mark.parametrize(("rates", "size"), [(TABLE_2, 2399), (ABLATIONS["exp48"][0], 3807)])
     def test_regseg_sees_every_pixel_of_its_field(
@@ -160,8 +164,10 @@ class TestPropagate:
             outputs=("conv",),
         )
         assert graph.propagate().field_px == 513
-        with pytest.raises(GeometryError, match="the network has 1 axes"):
-            graph.coverage()
+        seen = graph.coverage()
+        assert (seen.size_px, seen.origin_px, seen.seen) == ((513,), (0,), 2)
+        assert seen.to_array().nonzero()[0].tolist() == [0, 512]
+        assert seen.largest_hole_px == 511
 
     def test_graph_rates_as_a_plan(self, graphs: SimpleNamespace):
         plan = graphs.chain([(2,), (1, 3)]).plan()
@@ -200,6 +206,121 @@ class TestPropagate:
         assert pickle.loads(pickle.dumps(graph)).propagate() == graph.propagate()
 
 
+class TestBehindResampling:
+    @pytest.mark.parametrize("rates", [((1, 1),) * 13, TABLE_2])
+    def test_the_decoder_sees_every_pixel_of_its_field(
+        self, graphs: SimpleNamespace, rates: tuple[tuple[int, ...], ...]
+    ):
+        graph = graphs.regseg(rates)
+        seen = graph.coverages(("head.up8", "head.conv8", "head.conv4", "head.skip8"))
+        size = graph.propagate().field_px
+        assert [one.size_px[0] for one in seen.values()] == [size + 16, size + 32, size + 48, 47]
+        assert [one.holes for one in seen.values()] == [0] * 4
+        assert all(one.exact for one in seen.values())
+
+    def test_it_is_what_the_position_sees(self, graphs: SimpleNamespace):
+        graph = graphs.regseg(((1,),) * 12 + ((60,),))
+        seen = graph.coverage(at="head.conv8")
+        assert seen.holes > 0
+        assert seen == graph.support("head.conv8", (0, 0))["image"]
+
+    def test_super_resolution(self):
+        # Position p of twice as many reads p // 2; its neighbours see half a pixel further.
+        nodes = (
+            Source("image"),
+            Resample("up", "image", (Reads.nearest(Fraction(1, 2)),) * 2),
+            window("conv", "up", rates=((2, 2),)),
+        )
+        graph = FieldGraph(nodes, ("conv",), sizes={"up": (16, 16), "conv": (16, 16)})
+        table = graph.propagate()
+        assert table.at("up") == square(Field(1, Fraction(1, 2)))
+        assert table.at("conv") == square(Field(3, Fraction(1, 2)))
+        assert (
+            table.rows[0].bound == 2
+        )  # three positions apart, some neighbours are two pixels apart
+        assert table.bound_ok
+        assert graph.coverage().to_rows() == ["###"] * 3
+        assert graph.coverage().origin_px == (3, 3)
+        three = DilationPlan({"conv": SiteRates("site", (3,))})
+        assert not graph.propagate(three).bound_ok
+
+    def test_grids_that_do_not_fit_are_listed(self):
+        # Three positions of 4 px meet four of 3 px, cut to three.
+        nodes = (
+            Source("image"),
+            window("four", "image", taps=(1, 1), stride=(4, 4)),
+            window("three", "image", taps=(1, 1), stride=(3, 3)),
+            Join("sum", ("four", "three")),
+            window("conv", "sum"),
+        )
+        sizes = {"image": (9, 9), **dict.fromkeys(("four", "three", "sum", "conv"), (3, 3))}
+        graph = FieldGraph(nodes, ("conv",), sizes=sizes)
+        spans = graph.propagate().spans
+        assert not spans["sum"][0].repeats
+        assert [spans["sum"][0].at(p) for p in range(-1, 4)] == [None, (0, 0), (3, 4), (6, 8), None]
+        assert [spans["conv"][0].at(p) for p in range(3)] == [(0, 4), (0, 8), (3, 8)]
+        # The middle sees rows 0, 4, 8 with columns 0, 4, 8, and 0, 3, 6 with 0, 3, 6.
+        assert graph.coverage().seen == 9 + 9 - 1
+        # Two positions away there are none, so that only the middle is left: 4 with 4, 3 with 3.
+        wide = DilationPlan({"conv": SiteRates("site", (2,))})
+        assert [graph.propagate(wide).spans["conv"][0].at(p) for p in range(3)] == [
+            (0, 8),
+            (3, 4),
+            (0, 8),
+        ]
+        assert graph.coverage(wide).to_rows() == ["#.", ".#"]
+        assert graph.coverage(wide).origin_px == (3, 3)
+        with pytest.raises(GeometryError, match="node 'sum': fields of strides 3 px and 4 px"):
+            FieldGraph(nodes, ("conv",))
+        del sizes["conv"]
+        with pytest.raises(GeometryError, match=r"node 'conv': .* whose size is not known"):
+            FieldGraph(nodes, ("conv",), sizes=sizes)
+
+    def test_a_joined_network_without_windows_has_the_axes_of_its_maps(self):
+        nodes = (Source("a"), Source("b"), Join("sum", ("a", "b")))
+        graph = FieldGraph(nodes, ("sum",), sizes=dict.fromkeys(("a", "b", "sum"), (8,)))
+        assert graph.coverage(at="sum").size_px == (1,)
+        assert graph.support("sum", (5,))["b"].origin_px == (5,)
+
+    def test_volumes(self):
+        conv = window(
+            "conv",
+            "image",
+            taps=(3, 1, 2),
+            stride=(1,) * 3,
+            anchor=(0,) * 3,
+            rates=((2, 1, 3), (1, 1, 1)),
+        )
+        seen = FieldGraph((Source("image"), conv), ("conv",)).coverage()
+        # Depths -2, 0, 2 with columns 0, 3, and -1, 0, 1 with 0, 1; both have the middle.
+        assert (seen.size_px, seen.origin_px, seen.seen) == ((5, 1, 4), (-2, 0, 0), 6 + 6 - 1)
+        assert seen.holes == 9
+
+
+class TestTwiceRun:
+    @pytest.fixture
+    def graph(self) -> FieldGraph:
+        nodes = (
+            Source("image"),
+            window("shared", "image", module="shared"),
+            window("shared:2", "shared", module="shared"),
+            window("own", "shared:2", module="own"),
+        )
+        return FieldGraph(nodes, ("own",))
+
+    @pytest.mark.parametrize("site", ["shared", "shared:2"])
+    def test_a_plan_cannot_name_it(self, graph: FieldGraph, site: str):
+        plan = DilationPlan({site: SiteRates("site", (2,))})
+        for refuse in (graph.check, graph.propagate, graph.coverage):
+            with pytest.raises(PlanError, match=f"site '{site}' runs 2 times in one forward pass"):
+                refuse(plan)
+
+    def test_each_use_has_its_row(self, graph: FieldGraph):
+        assert [row.field_out[0].size_px for row in graph.propagate().rows] == [3, 5, 7]
+        plan = DilationPlan({"own": SiteRates("site", (2,))})
+        assert graph.propagate(plan).field_px == 9
+
+
 class TestGlobalContext:
     def test_squeeze_excite_is_flagged_and_not_counted(self, graphs: SimpleNamespace):
         table = graphs.regseg().propagate()
@@ -216,7 +337,7 @@ class TestGlobalContext:
             GlobalContext("pool", "near"),
             window("gate", "pool", taps=(1, 1)),
             Join("both", ("gate", "pool")),
-            Resample("up", "both", (2, 2), (7, 7)),
+            Resample("up", "both", (Reads.linear(Fraction(1, 7)),) * 2),
             Join("gated", ("near", "up")),
         )
         return FieldGraph(nodes, outputs=("gated",))
@@ -277,14 +398,6 @@ class TestFaults:
         with pytest.raises(GeometryError, match="no site to count coverage at"):
             graph.coverage()
 
-    def test_coverage_behind_a_resampling(self, graphs: SimpleNamespace):
-        graph = graphs.regseg()
-        with pytest.raises(
-            GeometryError, match=r"'head.conv8' depends on the resampling 'head.up8'"
-        ):
-            graph.coverage(at="head.conv8")
-        assert graph.coverage(at="head.skip8").size_px == (47, 47)
-
     def test_coverage_of_fractional_rates(self, graphs: SimpleNamespace):
         plan = DilationPlan({"0": SiteRates("site", (1.5,))})
         with pytest.raises(PlanError, match="whole rates only; project the plan first"):
@@ -294,8 +407,9 @@ class TestFaults:
         nodes = (Source("image"), window("conv", "image", stride=(2, 2)))
         with pytest.raises(GeometryError, match="node 'sum': fields of strides 1 px and 2 px"):
             FieldGraph((*nodes, Join("sum", ("conv", "image"))), outputs=("sum",))
-        with pytest.raises(GeometryError, match="node 'up': a field of stride 2 px cannot be"):
-            FieldGraph((*nodes, Resample("up", "conv", (1, 1), (4, 4))), outputs=("up",))
+        up = Resample("up", "conv", (Reads.nearest(Fraction(1, 4)),) * 2)
+        with pytest.raises(GeometryError, match="node 'sum': fields of strides 1/2 px and 1 px"):
+            FieldGraph((*nodes, up, Join("sum", ("up", "image"))), outputs=("sum",))
 
     @pytest.mark.parametrize(
         ("nodes", "outputs", "text"),
@@ -305,7 +419,11 @@ class TestFaults:
             ((Source("a"), Join("b", ())), (), "node 'b' joins nothing"),
             ((Source("a"),), ("b",), "'b' is given as output or unfollowed, but is no node"),
             (
-                (Source("a"), window("b", "a"), Resample("c", "b", (1,), (2,))),
+                (
+                    Source("a"),
+                    window("b", "a"),
+                    Resample("c", "b", (Reads.nearest(Fraction(1, 2)),)),
+                ),
                 (),
                 r"number of axes \('b' has 2, 'c' has 1\)",
             ),
@@ -332,8 +450,8 @@ class TestFaults:
             window("a", "image", **changes)
 
     def test_resamplings_that_cannot_be(self):
-        with pytest.raises(GeometryError, match=r"node 'a': taps .* and factor"):
-            Resample("a", "image", (1, 1), (2,))
+        with pytest.raises(GeometryError, match="node 'a' reads along no axis"):
+            Resample("a", "image", ())
 
 
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))

@@ -1,6 +1,7 @@
 """From float to integer rates: rounding, bounds, and the laws both keep."""
 
 import math
+from fractions import Fraction
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dilsearch.errors import PlanError
-from dilsearch.geometry import Change, FieldGraph, Source, Window, enforce_bounds, project
+from dilsearch.geometry import (
+    Change,
+    FieldGraph,
+    Reads,
+    Resample,
+    Source,
+    Window,
+    enforce_bounds,
+    project,
+)
 from dilsearch.plan import DilationPlan, SiteRates
 
 # Pairs made up for RegSeg Sec. 3.4's rule, floor of the smaller and ceil of the larger.
@@ -132,6 +142,19 @@ class TestBounds:
         with pytest.raises(PlanError, match="site 'site': its lower limit 4 exceeds bound 3"):
             enforce_bounds(branches(4, 5), wide(graphs, 2), limits)
         assert project(branches(4, 5), wide(graphs, 2), "report", limits=limits).violations
+
+    def test_behind_upsampling_every_position_keeps_the_bound(self):
+        # Twice as many positions as pixels: a rate of 3 lies one pixel on, or two.
+        nodes = (
+            Source("image"),
+            Resample("up", "image", (Reads.nearest(Fraction(1, 2)),) * 2),
+            Window("site", "up", (3, 3), (1, 1), (0, 0), ((1, 1),), site=True),
+        )
+        graph = FieldGraph(nodes, outputs=("site",))
+        final = project(branches(1, 4.5), graph)
+        assert final.plan["site"] == (1, 2)
+        assert final.changes[-1].rule == "bound 2 (field 1 px, stride 1/2 px)"
+        assert enforce_bounds(branches(1, 4.5), graph)["site"] == (1, 2)
 
     def test_a_field_with_gaps_has_no_rate(self, graphs: SimpleNamespace):
         graph = graphs.chain([(1,), (1,)], strides=[2, 1], taps=[1, 3])

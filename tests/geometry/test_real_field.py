@@ -1,6 +1,7 @@
 """The field at real-valued rates: between the integers, and how it grows."""
 
 import math
+from fractions import Fraction
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dilsearch.errors import PlanError
-from dilsearch.geometry import FieldGraph, Resample, Window
+from dilsearch.geometry import FieldGraph, Part, Reads, Resample, Source, Window
 from dilsearch.geometry.real_field import real_field
 from dilsearch.plan import DilationPlan, SiteRates
 
@@ -130,8 +131,6 @@ class TestChains:
         assert field.slopes_px == {("1", 0): 2}
 
     def test_the_larger_side_counts(self) -> None:
-        from dilsearch.geometry import Source
-
         def wide(name: str, source: str, taps: tuple[int, int]) -> Window:
             return Window(name, source, taps, (1, 1), (0, 0), ((1, 1),), site=True)
 
@@ -145,12 +144,33 @@ class TestChains:
     def test_upsampling_on_the_way_adds_what_no_rate_moves(self, graphs: SimpleNamespace) -> None:
         build = graphs.Builder()
         build.window("a", "image", stride=2, site=True)
-        build.nodes.append(Resample("up", "a", (2, 2), (2, 2)))
+        build.nodes.append(Resample("up", "a", (Reads.linear(Fraction(1, 2)),) * 2))
         build.window("b", "up", site=True)
         graph = build.graph()
         field = real_field(graph, per_site(a=1.5, b=2.5))
         assert field.size_px == last_size(graph, per_site(a=1, b=1)) + 2 * 0.5 + 2 * 1.5
         assert field.slopes_px == {("a", 0): 2, ("b", 0): 2}
+
+    def test_a_fraction_of_a_pixel_is_no_zero(self, graphs: SimpleNamespace) -> None:
+        build = graphs.Builder()
+        build.nodes.append(Resample("up", "image", (Reads.nearest(Fraction(1, 2)),) * 2))
+        build.window("a", "up", site=True)
+        build.window("b", "a", stride=3, site=True)
+        build.window("c", "b", site=True)
+        slopes = real_field(build.graph(), per_site(a=1.5, b=1.5, c=1.5)).slopes_px
+        assert slopes == {("a", 0): 1, ("b", 0): 1, ("c", 0): 3}
+
+    def test_the_branch_that_a_part_takes_is_on_the_path(self) -> None:
+        def nodes(branch: int) -> tuple[object, ...]:
+            conv = Window("a", "image", (3, 3), (1, 1), (0, 0), ((1, 1), (2, 2)), site=True)
+            last = Window("b", "part", (3, 3), (1, 1), (0, 0), ((1, 1),), site=True)
+            return (Source("image"), conv, Part("part", "a", "image", branch), last)
+
+        plan = DilationPlan({"a": SiteRates("branch", (2.5, 4.25)), "b": SiteRates("site", (1.5,))})
+        near, far = (real_field(FieldGraph(nodes(i), ("b",)), plan) for i in (0, 1))
+        assert near.slopes_px == {("a", 0): 2, ("b", 0): 2}
+        assert far.slopes_px == {("a", 1): 2, ("b", 0): 2}
+        assert (near.size_px, far.size_px) == (1 + 5 + 3, 1 + 8.5 + 3)
 
 
 class TestJoins:
