@@ -1,6 +1,7 @@
 """Put a trainable rate in place of the dilation of chosen convolutions."""
 
 import copy
+from collections import Counter
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
@@ -8,7 +9,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from dilsearch.errors import SurgeryError
-from dilsearch.geometry import FieldGraph
+from dilsearch.geometry import FieldGraph, Window
 from dilsearch.layers import BranchConv2d, ConvGrid, RelaxedConv, RelaxedConv2d
 from dilsearch.layers.relaxed_conv import relaxation_faults
 from dilsearch.sites import Granularity, PerChannel
@@ -47,7 +48,7 @@ def relax(
         sites: Glob over module paths (``fnmatch`` on the whole path, ``"layer4.*.conv2"``) to what
             may vary there. Convolutions with a single tap are passed over by a glob.
         example: Input or inputs to trace the field with; needed for the gap bound. Only its shape
-            counts. Sizes that every stride divides let upsampling be followed.
+            counts.
         inplace: Change the model that was given, sharing its Parameters, instead of a copy.
 
     Returns:
@@ -188,6 +189,13 @@ def _check_followed(graph: FieldGraph, chosen: Mapping[str, Granularity]) -> Non
         "leave it out of the selection"
         for name in chosen
         if name not in graph.site_names
+    ]
+    uses = Counter(node.module for node in graph.nodes if isinstance(node, Window))
+    faults += [
+        f"site '{name}' runs {uses[name]} times in one forward pass, so that it has as many fields "
+        "and bounds; give each use a module of its own, or relax without an example"
+        for name in chosen
+        if uses[name] > 1
     ]
     upstream = {
         name for site in chosen if site in graph.site_names for name in graph.upstream(site)

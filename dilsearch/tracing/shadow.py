@@ -1,21 +1,41 @@
 """A copy of a model that costs no memory and holds plain layers only, to be exported."""
 
 import copy
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from dilsearch.layers import BranchConv2d, RelaxedConv
+from dilsearch.layers import BranchConv2d, MixedRateConv, RelaxedConv
 
-Convolution = nn.Conv2d | BranchConv2d
+Convolution: TypeAlias = (
+    nn.Conv1d
+    | nn.Conv2d
+    | nn.Conv3d
+    | nn.ConvTranspose1d
+    | nn.ConvTranspose2d
+    | nn.ConvTranspose3d
+    | BranchConv2d
+    | MixedRateConv
+)
 
 
-def shadow_of(model: nn.Module) -> nn.Module:
+def shadow_of(model: nn.Module, *, present_rates: bool = False) -> nn.Module:
     """A copy on the meta device, in evaluation mode, relaxed sites back as plain convolutions.
 
     Relaxed sites stand with the dilations they were relaxed from: the graph holds what the
-    network is, and a plan says what its rates become.
+    network is, and a plan says what its rates become. With ``present_rates`` they stand with
+    their rates now, rounded up, which is as far as bilinear sampling touches.
     """
+    now = {
+        name: module.rate.detach()
+        .ceil()
+        .int()
+        .reshape(len(module.initial_rates), *module.rate.shape[1:])
+        .tolist()
+        for name, module in model.named_modules()
+        if present_rates and isinstance(module, RelaxedConv)
+    }
     tensors: dict[int, Tensor] = {}
     for module in model.modules():
         for name, parameter in module._parameters.items():
@@ -32,8 +52,8 @@ def shadow_of(model: nn.Module) -> nn.Module:
     shadow = replace_modules(
         shadow,
         {
-            id(module): module.to_conv(module.initial_rates)
-            for module in shadow.modules()
+            id(module): module.to_conv(now.get(name) or module.initial_rates)
+            for name, module in shadow.named_modules()
             if isinstance(module, RelaxedConv)
         },
     )
@@ -54,10 +74,8 @@ def replace_modules(model: nn.Module, replacements: dict[int, nn.Module]) -> nn.
     return model
 
 
-def spatial_convolutions(model: nn.Module) -> dict[str, Convolution]:
-    """Convolutions with two or more taps, by module path: what may become a site."""
+def convolutions_of(model: nn.Module) -> dict[str, Convolution]:
+    """Convolutions by module path."""
     return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Conv2d | BranchConv2d) and max(module.kernel_size) > 1
+        name: module for name, module in model.named_modules() if isinstance(module, Convolution)
     }

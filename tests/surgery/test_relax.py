@@ -201,6 +201,21 @@ def test_sites_whose_field_is_unknown_are_refused_with_an_example() -> None:
     relax(model, {"used": PerSite(1, 8)})  # without an example the bound is out of reach, no more
 
 
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(self.conv(x))
+
+
+def test_a_convolution_that_runs_twice_has_no_bound_of_its_own() -> None:
+    with pytest.raises(SurgeryError, match="site 'conv' runs 2 times in one forward pass"):
+        relax(Twice(), {"conv": PerSite(1, 8)}, example=EXAMPLE)
+    relax(Twice(), {"conv": PerSite(1, 8)})
+
+
 def test_a_plan_that_does_not_fit_is_refused_whole(model: nn.Module) -> None:
     relaxed = relax(model, {"3": PerBranch(1, 8), "5": PerSite(1, 8)})
     plan = DilationPlan({"3": SiteRates("branch", (1.5, 2, 3)), "0": SiteRates("site", (1,))})

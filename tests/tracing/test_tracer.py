@@ -1,15 +1,17 @@
 """The tracer: which operations move the field, and what it says of those it cannot follow."""
 
+from fractions import Fraction
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dilsearch.errors import TraceError
+from dilsearch.errors import PlanError, TraceError
 from dilsearch.geometry import GlobalContext, Join, Resample, Window
 from dilsearch.layers import BranchConv2d, RelaxedConv2d
 from dilsearch.models import build_model
-from dilsearch.plan import DilationPlan
+from dilsearch.plan import DilationPlan, SiteRates
 from dilsearch.sites import PerBranch
 from dilsearch.tracing import trace_graph
 
@@ -130,7 +132,8 @@ class Upsampled(nn.Module):
 def test_upsampling_divides_the_stride(mode: str, taps: int) -> None:
     graph = trace_graph(Upsampled(mode), meta(1, 2, 64, 64))
     (node,) = [n for n in graph.nodes if isinstance(n, Resample)]
-    assert (node.taps, node.factor) == ((taps, taps), (4, 4))
+    assert [(reads.period, reads.advance) for reads in node.table] == [(4, 1)] * 2
+    assert {len(offsets) for reads in node.table for offsets in reads.offsets} == {taps}
     field = graph.propagate().at(graph.outputs[0])[0]
     assert (field.size_px, field.stride_px) == (3 + (taps - 1) * 4, 1)
 
@@ -153,17 +156,18 @@ def test_what_cannot_be_followed_is_named_with_its_module() -> None:
     assert not set(graph.unfollowed) & graph.upstream("0.stem")
 
 
-def test_an_upsampling_of_uneven_factor_is_not_followed() -> None:
-    graph = trace_graph(Upsampled("bilinear"), meta(1, 2, 62, 62))
-    assert list(graph.unfollowed.values()) == [
-        "aten.upsample_bilinear2d.vec in the model's own forward"
-    ]
+def test_an_upsampling_of_uneven_factor_is_followed_position_by_position() -> None:
+    graph = trace_graph(Upsampled("bilinear"), meta(1, 2, 62, 62))  # 62 -> 16 -> 62
+    assert graph.unfollowed == {}
+    field = graph.propagate().at(graph.outputs[0])[0]
+    assert (field.size_px, field.stride_px) == (3 + 4, Fraction(4 * 16, 62))
 
 
 @pytest.mark.parametrize(("dim", "followed"), [(1, True), (-3, True), (2, False), (-1, False)])
-def test_softmax_is_followed_over_channels_only(dim: int, followed: bool) -> None:
+def test_softmax_over_space_is_global_context(dim: int, followed: bool) -> None:
     graph = trace_graph(nn.Sequential(conv(padding=1), nn.Softmax(dim)), meta(1, 2, 16, 16))
-    assert (graph.unfollowed == {}) is followed
+    assert graph.unfollowed == {}
+    assert graph.propagate().global_context(graph.outputs[0]) is not followed
 
 
 class Twice(nn.Module):
@@ -175,9 +179,12 @@ class Twice(nn.Module):
         return self.conv(self.conv(x))
 
 
-def test_a_convolution_used_twice_is_refused() -> None:
-    with pytest.raises(TraceError, match="convolution 'conv' is used twice in one forward pass"):
-        trace_graph(Twice(), meta(1, 2, 16, 16))
+def test_a_convolution_used_twice_has_two_windows_and_no_plan() -> None:
+    graph = trace_graph(Twice(), meta(1, 2, 16, 16))
+    assert [row.name for row in graph.propagate().rows] == ["conv", "conv:2"]
+    assert graph.propagate().at("conv:2")[0].size_px == 5
+    with pytest.raises(PlanError, match="site 'conv' runs 2 times in one forward pass"):
+        graph.propagate(DilationPlan({"conv": SiteRates("site", (2,))}))
 
 
 def test_an_input_that_does_not_fit_is_one_sentence() -> None:
