@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dilsearch.analysis import Analysis, analyze, effective_field, measure_support
     from dilsearch.geometry.field import Field, join
     from dilsearch.geometry.gaps import max_rate
     from dilsearch.geometry.graph import FieldGraph
@@ -38,6 +39,7 @@ except PackageNotFoundError:  # run from a source folder that was never installe
     __version__ = "0+uninstalled"
 
 __all__ = [
+    "Analysis",
     "DilationPlan",
     "Field",
     "FieldGraph",
@@ -52,15 +54,18 @@ __all__ = [
     "SearchWarning",
     "Smoothing",
     "__version__",
+    "analyze",
     "build_model",
     "clamp_rates",
     "discretize",
+    "effective_field",
     "fractional_conv1d",
     "fractional_conv2d",
     "fractional_conv3d",
     "join",
     "load",
     "max_rate",
+    "measure_support",
     "project",
     "rate_parameters",
     "read_plan",
@@ -72,6 +77,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Analysis": "dilsearch.analysis",
     "DilationPlan": "dilsearch.plan",
     "Field": "dilsearch.geometry.field",
     "FieldGraph": "dilsearch.geometry.graph",
@@ -85,15 +91,18 @@ _HOMES = {
     "SearchSpace": "dilsearch.space",
     "SearchWarning": "dilsearch.search",
     "Smoothing": "dilsearch.search",
+    "analyze": "dilsearch.analysis",
     "build_model": "dilsearch.models",
     "clamp_rates": "dilsearch.surgery",
     "discretize": "dilsearch.surgery",
+    "effective_field": "dilsearch.analysis",
     "fractional_conv1d": "dilsearch.ops",
     "fractional_conv2d": "dilsearch.ops",
     "fractional_conv3d": "dilsearch.ops",
     "join": "dilsearch.geometry.field",
     "load": "dilsearch.surgery",
     "max_rate": "dilsearch.geometry.gaps",
+    "measure_support": "dilsearch.analysis",
     "project": "dilsearch.geometry.project",
     "rate_parameters": "dilsearch.surgery",
     "read_plan": "dilsearch.surgery",
