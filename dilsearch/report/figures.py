@@ -1,8 +1,6 @@
 """The figures of a run, one function each: frames in, a matplotlib Figure out.
 
-Drawn for a column about 5.4 inches wide, so that the text stays legible on a phone and beside a
-second column alike. Colours are Okabe and Ito's, which colour-blind readers can tell apart, and
-line styles repeat what the colours say. No global state of matplotlib is touched.
+Width, colours and the look of the axes are those of ``style``.
 """
 
 import io
@@ -13,17 +11,28 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import is_color_like, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from dilsearch.report.style import BLUE as BLUE
+from dilsearch.report.style import GREEN as GREEN
+from dilsearch.report.style import GREY as GREY
+from dilsearch.report.style import (
+    INK,
+    MUTED,
+    PURPLE,
+    clean,
+    label,
+    level,
+    name_level,
+    new_axes,
+    new_figure,
+)
+from dilsearch.report.style import ORANGE as ORANGE
 from dilsearch.report.tables import IGNORE_INDEX, NETWORKS, ClassEntry, Predictions
-
-BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#AA4499", "#6B7280"
-"""Blue, vermilion and green are Okabe and Ito's; the purple is darkened to read on white."""
 
 BRANCH_STYLES = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (PURPLE, ":"))
 CURVES = {
@@ -33,9 +42,6 @@ CURVES = {
 }
 PANELS = {"truth": "Ground truth", **NETWORKS}
 """Titles of what stands beside an image; networks the run has not evaluated are left out."""
-
-_INK, _MUTED, _LINES = "#1A2230", "#566072", "#D8DEE8"
-_WIDTH_IN = 5.4
 
 
 def rates_figure(rates: pd.DataFrame, final: Mapping[str, Sequence[float]]) -> Figure:
@@ -49,11 +55,11 @@ def rates_figure(rates: pd.DataFrame, final: Mapping[str, Sequence[float]]) -> F
     branches = sorted(set(rates["branch"]))
     columns = min(len(sites), 2 if len(sites) <= 6 else 3)
     rows = math.ceil(len(sites) / columns)
-    figure = _figure(rows * min(max(5.4 / rows, 1.05), 2.0) + 0.7)
+    figure = new_figure(rows * min(max(5.4 / rows, 1.05), 2.0) + 0.7)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes, site in zip(grid.flat, sites, strict=False):
         _draw_rates(axes, rates[rates["site"] == site], final.get(site, ()))
-        axes.set_title(site, fontsize=8, color=_INK, loc="left", pad=3, parse_math=False)
+        axes.set_title(site, fontsize=8, color=INK, loc="left", pad=3, parse_math=False)
     largest = max([rates["rate"].max(), *(rate for site in final.values() for rate in site)])
     grid[0, 0].set_ylim(0, 1.08 * largest)
     for axes in grid.flat[len(sites) :]:
@@ -61,8 +67,8 @@ def rates_figure(rates: pd.DataFrame, final: Mapping[str, Sequence[float]]) -> F
     for column in range(columns):
         lowest = grid[(len(sites) - 1 - column) // columns, column]
         lowest.tick_params(labelbottom=True)
-    figure.supxlabel("search step", fontsize=9, color=_INK)
-    figure.supylabel("dilation rate", fontsize=9, color=_INK)
+    figure.supxlabel("search step", fontsize=9, color=INK)
+    figure.supylabel("dilation rate", fontsize=9, color=INK)
     if len(branches) > 1 or final:
         _rates_legend(figure, branches, with_final=bool(final))
     return figure
@@ -79,8 +85,8 @@ def field_figure(
         rate_one_px: The field with every rate 1; None leaves the line out.
         rounded_px: The integer network's field, drawn as a dot at the end; None leaves it out.
     """
-    figure = _figure(2.9)
-    axes = _axes(figure)
+    figure = new_figure(2.9)
+    axes = new_axes(figure)
     square = field["height_px"].equals(field["width_px"])
     axes.plot(field["step"], field["height_px"], color=BLUE, lw=1.8, label="height")
     if not square:
@@ -90,16 +96,16 @@ def field_figure(
     top = 1.16 * max([field["height_px"].max(), field["width_px"].max(), *levels])
     axes.set_ylim(0, top)
     if needed_px is not None:
-        _level(axes, needed_px, f"needed: {needed_px} px", ORANGE, "--", at=0.02)
+        level(axes, needed_px, f"needed: {needed_px} px", ORANGE, "--", at=0.02)
     if rate_one_px is not None:
         name = f"every rate 1: {rate_one_px} px"
-        _level(axes, rate_one_px, name, GREY, ":", at=0.98, below=rate_one_px > 0.1 * top)
+        level(axes, rate_one_px, name, GREY, ":", at=0.98, below=rate_one_px > 0.1 * top)
     if rounded_px is not None:
         # Beside the dot, on the side where the needed line does not run through the text.
         below = needed_px is not None and rounded_px < needed_px < rounded_px + 0.12 * top
         axes.plot(field["step"].iloc[-1], rounded_px, "o", color=BLUE, ms=6, zorder=4)
-        _name_level(axes, rounded_px, f"rounded: {rounded_px} px", BLUE, at=0.98, below=below)
-    _label(axes, "search step", "field of view (px)")
+        name_level(axes, rounded_px, f"rounded: {rounded_px} px", BLUE, at=0.98, below=below)
+    label(axes, "search step", "field of view (px)")
     return figure
 
 
@@ -109,8 +115,8 @@ def loss_figure(losses: Mapping[str, pd.DataFrame]) -> Figure:
     Args:
         losses: Stage to a frame with ``step`` and ``loss``.
     """
-    figure = _figure(2.9)
-    axes = _axes(figure)
+    figure = new_figure(2.9)
+    axes = new_axes(figure)
     for stage, (name, color, style) in CURVES.items():
         if stage not in losses:
             continue
@@ -120,7 +126,7 @@ def loss_figure(losses: Mapping[str, pd.DataFrame]) -> Figure:
         axes.plot(curve["step"], smooth, color=color, ls=style, lw=1.8, label=name)
     axes.set_ylim(bottom=0)
     axes.legend(loc="upper right", fontsize=8.5, frameon=False)
-    _label(axes, "training step", "training loss (nats)")
+    label(axes, "training step", "training loss (nats)")
     return figure
 
 
@@ -141,7 +147,7 @@ def predictions_figure(
     height, width = predictions.truth.shape[1:3]
     panel_in = 10.0 / (len(panels) + 1)
     legend_in = 0.24 * math.ceil(len(legend) / 6)
-    figure = _figure(samples * panel_in * height / width + 0.5 + legend_in, width_in=10.0)
+    figure = new_figure(samples * panel_in * height / width + 0.5 + legend_in, width_in=10.0)
     grid = figure.subplots(samples, len(panels) + 1, squeeze=False)
     for row in range(samples):
         pictures = [predictions.images[row]]
@@ -150,7 +156,7 @@ def predictions_figure(
             axes.imshow(picture, interpolation="nearest" if width < 200 else "antialiased")
             axes.set_axis_off()
     for axes, title in zip(grid[0], ["Image", *(PANELS[name] for name in panels)], strict=True):
-        axes.set_title(title, fontsize=10, color=_INK)
+        axes.set_title(title, fontsize=10, color=INK)
     handles = [Patch(color=color, label=name) for name, color in legend]
     shown = figure.legend(
         handles=handles, loc="outside lower center", ncols=6, fontsize=9, frameon=False
@@ -211,12 +217,6 @@ def as_svg(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _figure(height_in: float, *, width_in: float = _WIDTH_IN) -> Figure:
-    figure = Figure(figsize=(width_in, height_in), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def _lay_out(figure: Figure) -> None:
     """Place everything once: laying out costs as much as drawing, and each save would repeat it."""
     engine = figure.get_layout_engine()
@@ -225,50 +225,8 @@ def _lay_out(figure: Figure) -> None:
         figure.set_layout_engine("none")
 
 
-def _axes(figure: Figure) -> Axes:
-    axes = figure.add_subplot()
-    _clean(axes)
-    return axes
-
-
-def _clean(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_LINES)
-    axes.grid(color=_LINES, lw=0.6, alpha=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=_MUTED, labelsize=8, length=3, width=0.8)
-
-
-def _label(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(x, fontsize=9, color=_INK)
-    axes.set_ylabel(y, fontsize=9, color=_INK)
-
-
-def _level(
-    axes: Axes, value: float, text: str, color: str, style: str, *, at: float, below: bool = False
-) -> None:
-    """A horizontal line with its name on it."""
-    axes.axhline(value, color=color, ls=style, lw=1.4)
-    _name_level(axes, value, text, color, at=at, below=below)
-
-
-def _name_level(axes: Axes, value: float, text: str, color: str, *, at: float, below: bool) -> None:
-    """A name above or below a level, at a share of the width; words of the right half end there."""
-    axes.annotate(
-        text,
-        (at, value),
-        xycoords=axes.get_yaxis_transform(),
-        xytext=(0, -5 if below else 5),
-        textcoords="offset points",
-        ha="left" if at < 0.5 else "right",
-        va="top" if below else "bottom",
-        fontsize=8.5,
-        color=color,
-    )
-
-
 def _draw_rates(axes: Axes, rates: pd.DataFrame, final: Sequence[float]) -> None:
-    _clean(axes)
+    clean(axes)
     for branch, line in rates.groupby("branch"):
         color, style = _branch_style(int(str(branch)))
         axes.plot(line["step"], line["rate"], color=color, ls=style, lw=1.5)
@@ -288,9 +246,7 @@ def _rates_legend(figure: Figure, branches: Sequence[int], *, with_final: bool) 
             color, style = _branch_style(branch)
             handles.append(Line2D([], [], color=color, ls=style, lw=1.5, label=f"branch {branch}"))
     if with_final:
-        handles.append(
-            Line2D([], [], color=_MUTED, ls="", marker="o", ms=4.5, label="integer rate")
-        )
+        handles.append(Line2D([], [], color=MUTED, ls="", marker="o", ms=4.5, label="integer rate"))
     figure.legend(
         handles=handles, loc="outside upper center", ncols=len(handles), fontsize=8.5, frameon=False
     )

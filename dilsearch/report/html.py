@@ -4,14 +4,11 @@ Figures and pictures stand in the page as data, styles are in its head, and no s
 text that comes from the run is escaped by the template engine.
 """
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -19,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dilsearch.report import figures, tables
+from dilsearch.report.pages import Card, data_uri, page_template
 from dilsearch.report.tables import Predictions, RunData
 from dilsearch.report.verdict import verdict
 from dilsearch.runs import write_atomically
@@ -35,16 +33,6 @@ _METRIC_NAMES = {
     "freq_weighted_iou": "Frequency-weighted IoU",
     "far_accuracy": "Far accuracy",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """A key figure: what it is, its value, and what to hold it against."""
-
-    label: str
-    value: str
-    note: str = ""
-    good: bool | None = None
 
 
 def write_report(run_dir: Path) -> Path:
@@ -66,7 +54,7 @@ def write_report(run_dir: Path) -> Path:
         shown = figures.predictions_figure(data.predictions, classes, most=_SAMPLES)
         path = data.folder.path("figures/predictions.png")
         write_atomically(path, figures.as_png(shown, dpi=120))
-    page = render(data, {name: _data_uri(svg, "svg+xml") for name, svg in vector.items()})
+    page = render(data, {name: data_uri(svg, "svg+xml") for name, svg in vector.items()})
     data.folder.write_text(REPORT_NAME, page)
     return data.folder.path(REPORT_NAME)
 
@@ -96,14 +84,7 @@ def render(data: RunData, images: Mapping[str, str]) -> str:
         data: The run.
         images: Figure name to its ``data:`` address.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("dilsearch.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2").render(
+    return page_template("report.html.j2").render(
         title=str(data.folder.record.get("space") or data.folder.path().name),
         subtitle=_subtitle(data),
         verdict=verdict(data),
@@ -294,9 +275,9 @@ def _picture(title: str, pixels: NDArray[np.uint8], *, photo: bool) -> dict[str,
     image = Image.fromarray(pixels)
     resample = Image.Resampling.LANCZOS if photo else Image.Resampling.NEAREST
     image.thumbnail((_LONGEST_SIDE_PX, _LONGEST_SIDE_PX), resample)
-    addresses = [_data_uri(_encoded(image, "PNG", optimize=True), "png")]
+    addresses = [data_uri(_encoded(image, "PNG", optimize=True), "png")]
     if photo:
-        addresses.append(_data_uri(_encoded(image, "JPEG", quality=85), "jpeg"))
+        addresses.append(data_uri(_encoded(image, "JPEG", quality=85), "jpeg"))
     address = min(addresses, key=len)
     return {"title": title, "address": address, "width": image.width, "height": image.height}
 
@@ -341,7 +322,3 @@ def _absent_if_nan(value: Any) -> float | None:
 
 def _smaller_side(field: object | None) -> int | None:
     return None if field is None else min(tables.field_sides(field))
-
-
-def _data_uri(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

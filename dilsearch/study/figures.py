@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from dilsearch.report.figures import BLUE, GREY, ORANGE
+from dilsearch.report.style import BLUE, GREY, ORANGE
 from dilsearch.study.cases import Part, Study
 from dilsearch.study.tables import FOUND_RATIO, SUCCESS, WIDE_RATIO, metric_name
 
