@@ -5,6 +5,35 @@ from typing import Annotated
 
 import typer
 
+from dilsearch.cli.options import (
+    CheckOption,
+    CsvOption,
+    DataOption,
+    DeviceOption,
+    EffectiveOption,
+    FiguresOption,
+    ForceOption,
+    HtmlOption,
+    ImagesOption,
+    InputOption,
+    JsonOption,
+    KwargsOption,
+    ModelOption,
+    NodeOption,
+    NumericOption,
+    OutOption,
+    ProfileOption,
+    QuietOption,
+    ResumeOption,
+    RunPath,
+    SeedOption,
+    SetOption,
+    SpaceName,
+    StagesOption,
+    StrictOption,
+    TargetName,
+)
+
 app = typer.Typer(
     name="dilsearch",
     help="Find a network's dilation rates by gradient descent.",
@@ -13,42 +42,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-SpaceName = Annotated[
-    str, typer.Argument(metavar="SPACE", help="A space by name, or the path of a TOML file.")
-]
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
-DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Folder of the data set, where one is needed.")
-]
-OutOption = Annotated[
-    Path | None, typer.Option("--out", help="Run folder to write; default runs/SPACE-seedN.")
-]
-ProfileOption = Annotated[
-    str | None, typer.Option("--profile", help="Profile of the space, such as smoke or full.")
-]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of weights and data order.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:INDEX or mps.")]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in data.size_px=128."),
-]
-ResumeOption = Annotated[
-    bool, typer.Option("--resume", help="Go on with the run in the folder, if there is one.")
-]
-QuietOption = Annotated[bool, typer.Option("--quiet", help="Show nothing but errors.")]
-StagesOption = Annotated[
-    str | None,
-    typer.Option(
-        "--stages",
-        metavar="NAMES",
-        help="Only these stages, separated by commas: search, convert, retrain, control, evaluate.",
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-ForceOption = Annotated[
-    bool, typer.Option("--force", help="Run the stage again although it is finished.")
-]
 
 
 def _version(wanted: bool) -> None:
@@ -206,6 +199,54 @@ def spaces(
         show_spaces(as_json=as_json)
     else:
         show_space(name, profile, overrides or [], as_json=as_json)
+
+
+@app.command()
+def analyze(
+    target: TargetName,
+    inputs: InputOption = None,
+    kwargs: KwargsOption = None,
+    outputs: NodeOption = None,
+    model: ModelOption = None,
+    profile: ProfileOption = None,
+    overrides: SetOption = None,
+    seed: SeedOption = 0,
+    csv: CsvOption = None,
+    html: HtmlOption = None,
+    figures: FiguresOption = None,
+    check: CheckOption = False,
+    numeric: NumericOption = False,
+    effective: EffectiveOption = False,
+    images: ImagesOption = None,
+    strict: StrictOption = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell what any torch network sees: its exact receptive field and the gaps in it."""
+    from dilsearch.cli.analyze import AnalyzeOptions, run_analysis
+
+    options = AnalyzeOptions(
+        target=target,
+        inputs=inputs or [],
+        kwargs=kwargs,
+        outputs=outputs or [],
+        model=model,
+        profile=profile,
+        overrides=overrides or [],
+        seed=seed,
+        csv=csv,
+        html=html,
+        figures=figures,
+        check=check,
+        numeric=numeric,
+        effective=effective,
+        images=images or [],
+        strict=strict,
+        quiet=quiet,
+        as_json=as_json,
+    )
+    if code := run_analysis(options):
+        raise typer.Exit(code)
 
 
 @app.command()

@@ -1,0 +1,95 @@
+"""The options and arguments of the commands, each with its help."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SpaceName = Annotated[
+    str, typer.Argument(metavar="SPACE", help="A space by name, or the path of a TOML file.")
+]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Folder of the data set, where one is needed.")
+]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", help="Run folder to write; default runs/SPACE-seedN.")
+]
+ProfileOption = Annotated[
+    str | None, typer.Option("--profile", help="Profile of the space, such as smoke or full.")
+]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of weights and data order.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:INDEX or mps.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in data.size_px=128."),
+]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Go on with the run in the folder, if there is one.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="Show nothing but errors.")]
+StagesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--stages",
+        metavar="NAMES",
+        help="Only these stages, separated by commas: search, convert, retrain, control, evaluate.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Run the stage again although it is finished.")
+]
+TargetName = Annotated[
+    str,
+    typer.Argument(
+        metavar="TARGET",
+        help="A space, run folder, plan file, .pt2 program, or package.module:factory.",
+    ),
+]
+InputOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="SIZES",
+        help="Shape of an input, as in 1,3,512,1024; once for each input.",
+    ),
+]
+KwargsOption = Annotated[
+    str | None,
+    typer.Option("--kwargs", metavar="JSON", help="Arguments of a factory, as a JSON object."),
+]
+NodeOption = Annotated[
+    list[str] | None,
+    typer.Option("--output", metavar="NODE", help="Look at this node or module; repeatable."),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", metavar="TARGET", help="Network of a plan file: space, run, factory."),
+]
+CsvOption = Annotated[
+    Path | None, typer.Option("--csv", help="File to write: one row for each convolution.")
+]
+HtmlOption = Annotated[
+    Path | None, typer.Option("--html", help="File to write: a page with tables and figures.")
+]
+FiguresOption = Annotated[
+    Path | None, typer.Option("--figures", help="Folder to write: each figure as PNG and SVG.")
+]
+CheckOption = Annotated[
+    bool, typer.Option("--check", help="Compare with a gradient; exit code 1 if they differ.")
+]
+NumericOption = Annotated[
+    bool, typer.Option("--numeric", help="Measure by a gradient alone, without a trace.")
+]
+EffectiveOption = Annotated[
+    bool, typer.Option("--effective", help="Also where the network really looks, by its weights.")
+]
+ImagesOption = Annotated[
+    list[Path] | None,
+    typer.Option("--image", metavar="FILE", help="Photograph for --effective; repeatable."),
+]
+StrictOption = Annotated[
+    bool,
+    typer.Option("--strict", help="Exit code 1 if a bound is broken or an output misses pixels."),
+]
