@@ -6,8 +6,9 @@ that no axis alone shows its holes (``patterns``).
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from operator import add
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +16,28 @@ from numpy.typing import NDArray
 from dilsearch.errors import GeometryError
 from dilsearch.geometry.patterns import (
     Pattern,
+    Product,
+    TooManyProductsError,
+    bits_to_array,
     count,
     from_array,
     hull,
+    hull_of,
     products,
     to_array,
+    union_of,
     unite,
 )
 from dilsearch.geometry.reads import Reads
 
-MOST_PRODUCTS: Final = 2000
+MOST_PRODUCTS: Final = 500
 """Products of one set beyond which it is replaced by the product that holds it."""
+
+Lines: TypeAlias = NDArray[np.object_]
+"""Pixels along the last axis as the bits of an integer, for each index of the other axes."""
+
+Moves: TypeAlias = Sequence[Sequence[int]]
+"""For each axis, by how many pixels copies of a set are moved, in ascending order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,27 +122,17 @@ class Coverage:
             branches: Reads per axis, for each branch; every position must read alike.
         """
         tables = [tuple(branch) for branch in branches]
-        moves = [
+        return Coverage.gather(
             [
-                [offset * step for offset in reads.offsets[0]]
-                for reads, step in zip(table, self.stride_px, strict=True)
-            ]
-            for table in tables
-        ]
-        first = [min(axis[0] for axis in side) for side in zip(*moves, strict=True)]
-        last = [max(axis[-1] for axis in side) for side in zip(*moves, strict=True)]
-        moved = (
-            tuple(
-                _copies(bits, move, low)
-                for bits, move, low in zip(product, branch, first, strict=True)
-            )
-            for branch in moves
-            for product in products(self.pattern)
-        )
-        return self._with(
-            unite(moved),
-            [size + high - low for size, low, high in zip(self.size_px, first, last, strict=True)],
-            [origin + low for origin, low in zip(self.origin_px, first, strict=True)],
+                (
+                    self,
+                    [
+                        [offset * step for offset in reads.offsets[0]]
+                        for reads, step in zip(table, self.stride_px, strict=True)
+                    ],
+                )
+                for table in tables
+            ],
             [step * reads.advance for step, reads in zip(self.stride_px, tables[0], strict=True)],
         )
 
@@ -140,27 +142,61 @@ class Coverage:
         Raises:
             GeometryError: If their strides differ.
         """
-        if not others:
-            return self
         parts = (self, *others)
         if len({part.stride_px for part in parts}) > 1:
             listed = " and ".join(str(part.stride_px) for part in parts)
             raise GeometryError(
                 f"coverages of strides {listed} px cannot meet; resample one of them first"
             )
-        origin = [min(axis) for axis in zip(*(part.origin_px for part in parts), strict=True)]
-        ends = zip(*(part._ends() for part in parts), strict=True)
-        size = [max(axis) - low for axis, low in zip(ends, origin, strict=True)]
-        moved = (
+        stay = [(0,)] * len(self.size_px)
+        return Coverage.gather([(part, stay) for part in parts], self.stride_px)
+
+    @classmethod
+    def gather(
+        cls, parts: Sequence[tuple["Coverage", Moves]], stride_px: Sequence[int]
+    ) -> "Coverage":
+        """The union of copies of coverages, in pixels, whatever their strides.
+
+        Args:
+            parts: At least one coverage, each with how far its copies are moved.
+            stride_px: Stride of the union.
+        """
+        first, moves = parts[0]
+        if len(parts) == 1 and all(len(axis) == 1 for axis in moves):
+            return replace(first.moved([axis[0] for axis in moves]), stride_px=tuple(stride_px))
+        starts = [
+            [start + axis[0] for start, axis in zip(part.origin_px, moves, strict=True)]
+            for part, moves in parts
+        ]
+        ends = [
+            [
+                start + size + axis[-1]
+                for start, size, axis in zip(part.origin_px, part.size_px, moves, strict=True)
+            ]
+            for part, moves in parts
+        ]
+        origin = tuple(map(min, zip(*starts, strict=True)))
+        copies = (
             tuple(
-                bits << start - low
-                for bits, start, low in zip(product, part.origin_px, origin, strict=True)
+                union_of(bits << start + move - low for move in axis)
+                for bits, start, axis, low in zip(
+                    product, part.origin_px, moves, origin, strict=True
+                )
             )
-            for part in parts
+            for part, moves in parts
             for product in products(part.pattern)
         )
-        exact = all(part.exact for part in parts)
-        return self._with(unite(moved), size, origin, self.stride_px, exact=exact)
+        pattern, exact = unite_within_reason(copies, exact=all(part.exact for part, _ in parts))
+        size = tuple(
+            max(axis) - low for axis, low in zip(zip(*ends, strict=True), origin, strict=True)
+        )
+        return cls(pattern, size, origin, tuple(stride_px), exact)
+
+    def moved(self, pixels: Sequence[int]) -> "Coverage":
+        """The same set so many pixels further."""
+        if not any(pixels):
+            return self
+        return replace(self, origin_px=tuple(map(add, self.origin_px, pixels)))
 
     @property
     def seen(self) -> int:
@@ -180,16 +216,15 @@ class Coverage:
         """Side of the largest square (run, cube) in the box without a pixel seen; 0 for none."""
         if not self.holes:
             return 0
-        hidden = ~self.to_array()
-        side = 1
-        while True:  # squares of side n + 1 are those of side n that overlap in all but one row
-            smaller = hidden
-            for axis in range(hidden.ndim):
-                low = smaller.take(range(smaller.shape[axis] - 1), axis)
-                smaller = low & smaller.take(range(1, smaller.shape[axis]), axis)
-            if not smaller.any():
-                return side
-            hidden, side = smaller, side + 1
+        hidden = self._hidden_lines()
+        side = step = 1
+        while step:  # doubled as long as there are such squares, then halved
+            larger = _grown(hidden, step)
+            if larger.any():
+                hidden, side, step = larger, side + step, 2 * step if step == side else step // 2
+            else:
+                step //= 2
+        return side
 
     def to_array(self) -> NDArray[np.bool_]:
         """The set as a picture, of shape ``size_px``."""
@@ -199,35 +234,31 @@ class Coverage:
         """The set in the plane as text: ``#`` for a pixel seen and ``.`` for a hole."""
         return ["".join("#" if seen else "." for seen in row) for row in self.to_array()]
 
-    def _ends(self) -> tuple[int, ...]:
-        return tuple(
-            origin + size for origin, size in zip(self.origin_px, self.size_px, strict=True)
-        )
-
-    def _with(
-        self,
-        pattern: Pattern,
-        size: Sequence[int],
-        origin: Sequence[int],
-        stride: Sequence[int],
-        *,
-        exact: bool | None = None,
-    ) -> "Coverage":
-        exact = self.exact if exact is None else exact
-        pattern, exact = within_reason(pattern, exact)
-        return Coverage(pattern, tuple(size), tuple(origin), tuple(stride), exact)
+    def _hidden_lines(self) -> Lines:
+        """The holes along the last axis, as an integer for each index of the other axes."""
+        *sides, last = self.size_px
+        hidden = np.full(sides, (1 << last) - 1, dtype=object)
+        for *product, bits in products(self.pattern):
+            axes = [bits_to_array(side, size) for side, size in zip(product, sides, strict=True)]
+            hidden[np.ix_(*axes)] ^= bits
+        return hidden
 
 
-def within_reason(pattern: Pattern, exact: bool) -> tuple[Pattern, bool]:
-    """The set, or the product that holds it where it is made of too many products."""
-    for number, _ in enumerate(products(pattern), 1):
-        if number > MOST_PRODUCTS:
-            return unite([hull(pattern)]), False
-    return pattern, exact
+def unite_within_reason(some: Iterable[Product], *, exact: bool) -> tuple[Pattern, bool]:
+    """The union, or the product that holds it where it is made of too many products."""
+    kept = [product for product in some if all(product)]
+    try:
+        return unite(kept, MOST_PRODUCTS), exact
+    except TooManyProductsError:
+        return unite([hull_of(kept)]), False
 
 
-def _copies(bits: int, moves: Sequence[int], low: int) -> int:
-    copies = 0
-    for move in moves:
-        copies |= bits << move - low
-    return copies
+def _grown(squares: Lines, more: int) -> Lines:
+    """First corners of squares, made those of the squares that are larger by ``more``.
+
+    These are where the smaller ones lie at all four corners, which they fill if ``more`` is at
+    most their side.
+    """
+    for _ in range(squares.ndim):
+        squares = np.moveaxis(squares[more:] & squares[:-more], 0, -1)
+    return np.asarray(squares & squares >> more, dtype=object)

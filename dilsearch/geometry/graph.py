@@ -8,9 +8,11 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
 
 from dilsearch.errors import GeometryError, PlanError
 from dilsearch.geometry.coverage import Coverage
+from dilsearch.geometry.forwards import Forwards
 from dilsearch.geometry.nodes import (
     GlobalContext,
     Join,
@@ -28,11 +30,14 @@ from dilsearch.geometry.nodes import (
 )
 from dilsearch.geometry.routes import Choice, Route, routes
 from dilsearch.geometry.spans import Span
-from dilsearch.geometry.support import PathCounts, count_paths, seen_forwards, support
+from dilsearch.geometry.support import PathCounts, count_paths, support
 from dilsearch.geometry.table import FieldRow, FieldTable, fields_of, nearest
 from dilsearch.plan import DilationPlan, SiteRates
 
 Choose = Callable[[Window, Spans], Rates]
+
+Basis: TypeAlias = Literal["plane", "position", "image"]
+"""What the set behind a node stands for: every position, one position, or one inside the image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ class FieldGraph:
     sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False, repr=False)
     _context: frozenset[str] = field(init=False, repr=False, compare=False)
     _local: tuple[Node, ...] = field(init=False, repr=False, compare=False)
+    _by_name: Mapping[str, Node] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_names(self.nodes, (*self.outputs, *self.unfollowed))
@@ -64,6 +70,7 @@ class FieldGraph:
         context, local = _split_context(self.nodes)
         object.__setattr__(self, "_context", context)
         object.__setattr__(self, "_local", local)
+        object.__setattr__(self, "_by_name", {node.name: node for node in self.nodes})
         self.fold((), lambda window, spans: window.rates)  # raises where strides do not fit
 
     @property
@@ -72,7 +79,7 @@ class FieldGraph:
         return tuple(n.name for n in self.nodes if isinstance(n, Window) and n.site)
 
     def __contains__(self, name: str) -> bool:
-        return any(node.name == name for node in self.nodes)
+        return name in self._by_name
 
     def node(self, name: str) -> Node:
         """The node of that name.
@@ -80,11 +87,9 @@ class FieldGraph:
         Raises:
             GeometryError: If there is none.
         """
-        for node in self.nodes:
-            if node.name == name:
-                return node
-        known = [node.name for node in self.nodes]
-        raise GeometryError(f"the network has no node '{name}'{nearest(name, known)}")
+        if name not in self._by_name:
+            raise GeometryError(f"the network has no node '{name}'{nearest(name, self._by_name)}")
+        return self._by_name[name]
 
     def at_rates(self, plan: DilationPlan) -> "FieldGraph":
         """The same graph with a plan's rates in place of its own.
@@ -159,30 +164,42 @@ class FieldGraph:
             PlanError: If the plan does not fit the graph or has fractional rates.
             GeometryError: If there is no such node, it has no field, or the position sees nothing.
         """
-        (seen,) = self.coverages((self._node_at(plan, at),), plan).values()
-        return seen
+        name = self._node_at(plan, at)
+        seen = self.coverages((name,), plan)
+        if name not in seen:
+            raise GeometryError(_sees_nothing(name, self.middle(name)))
+        return seen[name]
 
     def coverages(
         self, names: Collection[str], plan: DilationPlan | None = None
     ) -> dict[str, Coverage]:
         """The coverage behind each of several nodes, in one pass over the graph.
 
+        A node whose middle position sees nothing is left out: all it reads may be padding.
+
         Raises:
             PlanError: As ``coverage``.
-            GeometryError: As ``coverage``.
+            GeometryError: If there is no such node, or it has no field.
         """
         rates, table = self._whole_rates(plan), self.propagate(plan)
         for name in names:
             table.at(name)
-        alike = self._alike(table.spans)
-        wanted = set().union(*(self.upstream(name) for name in names)) & alike
-        seen = seen_forwards(self._local, rates, self.axes, wanted)
-        return {
-            name: seen[name]
-            if name in alike
-            else self._united(name, self._middle(name, table.spans), rates, table)
-            for name in names
-        }
+        basis = self.basis(table)
+        forwards = Forwards(self._local, rates, self.axes)
+        ahead: dict[str, tuple[int, ...]] = {}
+        seen: dict[str, Coverage | None] = {}
+        for name in names:
+            middle = self._middle(name, table.spans)
+            if basis[name] == "image" or name not in forwards:
+                seen[name] = self._united(name, middle, rates, basis)
+            else:
+                ahead[name] = (0,) * self.axes if basis[name] == "plane" else middle
+        seen |= forwards.seen(ahead)
+        for name in ahead:
+            if (found := seen.get(name)) is not None and basis[name] == "plane":
+                strides = tuple(span.advance_px for span in table.spans[name])
+                seen[name] = replace(found, stride_px=strides)
+        return {name: one for name in names if (one := seen.get(name)) is not None}
 
     def seen_by(
         self, at: str, position: Sequence[int], plan: DilationPlan | None = None
@@ -197,7 +214,10 @@ class FieldGraph:
         """
         rates, table = self._whole_rates(plan), self.propagate(plan)
         table.at(at)
-        return self._united(at, position, rates, table)
+        seen = self._united(at, position, rates, self.basis(table))
+        if seen is None:
+            raise GeometryError(_sees_nothing(at, position))
+        return seen
 
     def support(
         self,
@@ -267,6 +287,41 @@ class FieldGraph:
             if node.name in upstream:
                 upstream.update(sources_of(node))
         return frozenset(upstream)
+
+    def downstream(self, names: Collection[str]) -> frozenset[str]:
+        """The nodes whose fields are made of those of any of these, which are among them."""
+        downstream = set(names)
+        for node in self._local:
+            if not downstream.isdisjoint(sources_of(node)):
+                downstream.add(node.name)
+        return frozenset(downstream)
+
+    def basis(self, table: FieldTable) -> dict[str, Basis]:
+        """What the coverage behind each node with a field stands for.
+
+        It is ``plane`` where all positions see alike, there and at every node in front; ``image``
+        where something in front does not repeat, so that maps end at their edges; and
+        ``position``, that of ``middle``, elsewhere.
+
+        Args:
+            table: Fields of this graph, at the rates in question.
+        """
+        basis: dict[str, Basis] = {}
+        for node in self._local:
+            spans = table.spans[node.name]
+            before = {basis[name] for name in sources_of(node)}
+            tables = node.table if isinstance(node, Resample) else ()
+            if "image" in before or not all(span.repeats for span in spans):
+                basis[node.name] = "image"
+            elif (
+                "position" in before
+                or not all(span.uniform for span in spans)
+                or any(reads.period > 1 for reads in tables)
+            ):
+                basis[node.name] = "position"
+            else:
+                basis[node.name] = "plane"
+        return basis
 
     def fold(self, sites: Collection[str], choose: Choose) -> dict[str, Spans]:
         """What is seen by node, with rates chosen on the way.
@@ -369,33 +424,18 @@ class FieldGraph:
             raise PlanError("coverage is exact for whole rates only; project the plan first")
         return self._rates(plan)
 
-    def _alike(self, spans: Mapping[str, Spans]) -> set[str]:
-        """The nodes whose positions see alike, and so do those of all nodes in front."""
-        alike: set[str] = set()
-        for node in self._local:
-            tables = node.table if isinstance(node, Resample) else ()
-            if (
-                alike.issuperset(sources_of(node))
-                and all(span.uniform for span in spans[node.name])
-                and all(reads.period == 1 for reads in tables)
-            ):
-                alike.add(node.name)
-        return alike
-
     def _united(
-        self, name: str, position: Sequence[int], rates: dict[str, Rates], table: FieldTable
-    ) -> Coverage:
+        self,
+        name: str,
+        position: Sequence[int],
+        rates: dict[str, Rates],
+        basis: Mapping[str, Basis],
+    ) -> Coverage | None:
         """What one position sees of all inputs; inside the image, where nothing repeats."""
-        repeats = all(
-            span.repeats for node in self.upstream(name) for span in table.spans.get(node, ())
-        )
-        sizes = None if repeats else self.sizes
+        sizes = self.sizes if basis[name] == "image" else None
         seen = support(self._local, rates, name, position, sizes)
         if not seen:
-            raise GeometryError(
-                f"position {tuple(position)} of node '{name}' sees no pixel of any input; "
-                "name a node in front of it or behind it"
-            )
+            return None
         first, *others = seen.values()
         return first.union(*others)
 
@@ -469,6 +509,13 @@ def _split_context(nodes: tuple[Node, ...]) -> tuple[frozenset[str], tuple[Node,
 def on_every_axis(rates: Sequence[int], window: Window) -> Rates:
     """One rate per branch, as rates per axis."""
     return tuple((rate,) * len(window.taps) for rate in rates)
+
+
+def _sees_nothing(name: str, position: Sequence[int]) -> str:
+    return (
+        f"position {tuple(position)} of node '{name}' sees no pixel of any input; "
+        "name a node in front of it or behind it"
+    )
 
 
 def _why_no_site(name: str, graph: FieldGraph) -> str:

@@ -205,7 +205,7 @@ def tables_of(
             return tuple(node.reads(branch) for branch in dict.fromkeys(rates[node.name]))
         case Part():
             window, some = windows[node.window], rates[node.window]
-            if node.branch is not None and len(some) > 1:
+            if node.branch is not None and len(some) == len(window.rates):
                 some = (some[node.branch],)
             return tuple(window.reads(branch) for branch in dict.fromkeys(some))
         case Resample():

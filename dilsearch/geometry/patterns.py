@@ -10,7 +10,10 @@ indices along the first axis that share a pattern of the others. Masks are disjo
 distinct, neither is empty, and the pairs are sorted.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
+from operator import or_
 from typing import TypeAlias
 
 import numpy as np
@@ -21,24 +24,38 @@ Product: TypeAlias = tuple[int, ...]
 """One integer per axis: the pixels whose index is a set bit on every axis."""
 
 
-def unite(products: Iterable[Product]) -> Pattern:
-    """The union of products, all of the same number of axes; empty ones are left out."""
-    kept = [product for product in products if all(product)]
+class TooManyProductsError(Exception):
+    """A union is made of more products than allowed."""
+
+
+def unite(some: Iterable[Product], most: float = math.inf) -> Pattern:
+    """The union of products, all of the same number of axes; empty ones are left out.
+
+    Args:
+        some: The products.
+        most: Of how many disjoint products it may be made, on the way as in the end.
+
+    Raises:
+        TooManyProductsError: As soon as there are more.
+    """
+    kept = [product for product in some if all(product)]
     if not kept:
         return 0
     if len(kept[0]) == 1:
-        united = 0
-        for (bits,) in kept:
-            united |= bits
-        return united
+        return union_of(bits for (bits,) in kept)
     masks: dict[Product, int] = {}
     for mask, *rest in kept:
         masks[tuple(rest)] = masks.get(tuple(rest), 0) | mask
-    inner: dict[Pattern, int] = {}
-    for mask, rests in _overlaps(masks):
-        pattern = unite(rests)
-        inner[pattern] = inner.get(pattern, 0) | mask
-    return tuple(sorted((mask, pattern) for pattern, mask in inner.items()))
+    parts: dict[Pattern, int] = {}
+    # Large ones first: what they cover already, small ones no longer split.
+    for others in sorted(masks, key=_bits, reverse=True):
+        _lay_over(parts, others, masks[others], most)
+        if len(parts) > most:
+            raise TooManyProductsError
+    pattern = tuple(sorted((mask, inner) for inner, mask in parts.items()))
+    if len(kept[0]) > 2 and sum(1 for _ in products(pattern)) > most:
+        raise TooManyProductsError
+    return pattern
 
 
 def products(pattern: Pattern) -> Iterator[Product]:
@@ -65,14 +82,17 @@ def count(pattern: Pattern) -> int:
 
 def hull(pattern: Pattern) -> Product:
     """The union along each axis by itself: a product that holds the set."""
-    axes = list(zip(*products(pattern), strict=True))
-    merged = []
-    for bits in axes:
-        union = 0
-        for part in bits:
-            union |= part
-        merged.append(union)
-    return tuple(merged)
+    return hull_of(products(pattern))
+
+
+def hull_of(some: Iterable[Product]) -> Product:
+    """The product that holds some products, none of them empty."""
+    return tuple(map(union_of, zip(*some, strict=True)))
+
+
+def union_of(parts: Iterable[int]) -> int:
+    """The union of sets along one axis."""
+    return reduce(or_, parts, 0)
 
 
 def to_array(pattern: Pattern, shape: Sequence[int]) -> NDArray[np.bool_]:
@@ -107,19 +127,33 @@ def array_to_bits(line: NDArray[np.bool_]) -> int:
     return int.from_bytes(np.packbits(line, bitorder="little").tobytes(), "little")
 
 
-def _overlaps(masks: dict[Product, int]) -> list[tuple[int, tuple[Product, ...]]]:
-    """Disjoint masks, each with the products that lie over it."""
-    parts: list[tuple[int, tuple[Product, ...]]] = []
-    for rest, mask in masks.items():
-        split: list[tuple[int, tuple[Product, ...]]] = []
-        for other, rests in parts:
-            shared = other & mask
-            if shared:
-                split.append((shared, (*rests, rest)))
-            if other & ~mask:
-                split.append((other & ~mask, rests))
-            mask &= ~other
-        if mask:
-            split.append((mask, (rest,)))
-        parts = split
-    return parts
+def _lay_over(parts: dict[Pattern, int], rest: Product, mask: int, most: float) -> None:
+    """Add a product to disjoint masks that are kept by the pattern over each of them."""
+    grown: list[tuple[Pattern, Pattern, int]] = []
+    for pattern, other in parts.items():
+        if shared := other & mask:
+            larger = _with(pattern, rest, most)
+            if larger != pattern:
+                grown.append((pattern, larger, shared))
+            mask ^= shared
+            if not mask:
+                break
+    if mask:
+        grown.append((0, unite([rest]), mask))
+    for pattern, _, shared in grown:
+        if pattern:
+            parts[pattern] ^= shared
+            if not parts[pattern]:
+                del parts[pattern]
+    for _, larger, shared in grown:
+        parts[larger] = parts.get(larger, 0) | shared
+
+
+def _with(pattern: Pattern, product: Product, most: float) -> Pattern:
+    if isinstance(pattern, int):
+        return pattern | product[0]
+    return unite([*products(pattern), product], most)
+
+
+def _bits(product: Product) -> int:
+    return math.prod(bits.bit_count() for bits in product)

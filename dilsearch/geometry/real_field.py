@@ -49,7 +49,7 @@ def real_field(graph: FieldGraph, plan: DilationPlan) -> RealField:
     for window, branch, before in _longest_path(graph, table, axis):
         if window.name in plan:
             rates = plan[window.name]
-            if branch is None or len(rates) == 1:
+            if branch is None or len(rates) != len(window.rates):
                 branch = max(range(len(rates)), key=lambda b: rates[b])
             slope = (window.taps[axis] - 1) * float(before.stride_px)
             slopes[window.name, branch] = slope

@@ -1,12 +1,11 @@
 """From one position of a node back to the input: the pixels it sees, and by how many paths.
 
 Going backwards, every node holds the set of its own positions that matter, which is small where
-the stride is large, and it makes no difference whether positions see alike. Going forwards, one
-pass gives the sets behind all nodes, as long as positions do see alike.
+the stride is large, and it makes no difference whether positions see alike.
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dilsearch.errors import GeometryError
-from dilsearch.geometry.coverage import Coverage, within_reason
+from dilsearch.geometry.coverage import Coverage, unite_within_reason
 from dilsearch.geometry.nodes import (
     Edge,
     GlobalContext,
@@ -55,31 +54,6 @@ class PathCounts:
 
     counts: NDArray[np.float64]
     origin_px: tuple[int, ...]
-
-
-def seen_forwards(
-    nodes: Iterable[Node], rates: Mapping[str, Rates], axes: int, wanted: Collection[str]
-) -> dict[str, Coverage]:
-    """The set behind every node that is wanted, in one pass.
-
-    What these read must be wanted too, and positions must see alike behind all of them.
-    """
-    seen: dict[str, Coverage] = {}
-    windows: dict[str, Window] = {}
-    for node in nodes:
-        if isinstance(node, Window):
-            windows[node.name] = node
-        if node.name not in wanted:
-            continue
-        match node:
-            case Window() | Part() | Resample():
-                seen[node.name] = seen[node.source].reading(tables_of(node, windows, rates))
-            case Join():
-                first, *others = (seen[name] for name in node.sources)
-                seen[node.name] = first.union(*others)
-            case _:
-                seen[node.name] = Coverage.point(axes)
-    return seen
 
 
 def support(
@@ -177,7 +151,7 @@ class _Set:
         if not parts:
             return cls((), all(one.exact for one in sets))
         origin, bits = _as_bits(parts)
-        pattern, exact = within_reason(unite(bits), all(one.exact for one in sets))
+        pattern, exact = unite_within_reason(bits, exact=all(one.exact for one in sets))
         lines = tuple(
             tuple(_as_line(axis, low) for axis, low in zip(product, origin, strict=True))
             for product in products(pattern)

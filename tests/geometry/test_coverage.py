@@ -185,6 +185,15 @@ def test_largest_hole_by_hand():
     assert Coverage.point().through((3, 3), [(1, 1), (9, 9)]).largest_hole_px == 8
 
 
+def test_largest_hole_of_thousands_of_pixels():
+    # A window of 3 x 3 in the middle of one of 5,193 x 5,193.
+    wide = Coverage.point().through((3, 3), [(1, 1), (2596, 2596)])
+    assert (wide.size_px, wide.largest_hole_px) == ((5193, 5193), 2595)
+    # Two pixels seen, one not.
+    comb = Coverage.point().through((1800, 1800), [(3, 3)]).through((2, 2), [(1, 1)])
+    assert (comb.size_px, comb.largest_hole_px) == ((5399, 5399), 1)
+
+
 @settings(deadline=None, max_examples=60)
 @given(coverages(), pairs, st.lists(pairs, min_size=1, max_size=3), pairs, anchors)
 def test_through_moves_the_set_to_every_tap(
@@ -221,6 +230,27 @@ def test_union_commutes_associates_and_is_idempotent(some: list[Coverage], data:
     cut = data.draw(st.integers(1, len(some)))
     assert some[0].union(*some[1:cut]).union(*some[cut:]) == whole
     assert whole.union(*some) == whole
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.tuples(coverages(), *[st.sets(st.integers(-5, 5), min_size=1)] * 2),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_gather_moves_copies(some: list[tuple[Coverage, set[int], set[int]]]):
+    parts = [(seen, (sorted(down), sorted(across))) for seen, down, across in some]
+    gathered = Coverage.gather(parts, (3, 7))
+    assert gathered.stride_px == (3, 7)
+    assert pixels_of(gathered) == {
+        (row + down, column + across)
+        for seen, downs, acrosses in some
+        for row, column in pixels_of(seen)
+        for down in downs
+        for across in acrosses
+    }
 
 
 @settings(deadline=None, max_examples=40)

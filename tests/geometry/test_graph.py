@@ -191,6 +191,39 @@ class TestPropagate:
             "body.48.0.se",
         }
 
+    def test_downstream_follows_fields_only(self, graphs: SimpleNamespace):
+        graph = graphs.regseg()
+        behind = graph.downstream(("body.48.0.conv2", "head.up4"))
+        assert {"body.48.0.conv2", "body.48.0.se", "body.48.0", "head.conv4"} <= behind
+        assert not {"stem", "body.48.0.conv1", "body.48.0.se.pool", "body.48.0.se.conv1"} & behind
+        assert graph.downstream(()) == frozenset()
+        for name in behind & set(graph.propagate().spans):
+            assert not {"body.48.0.conv2", "head.up4"}.isdisjoint(graph.upstream(name))
+
+    def test_basis(self):
+        nodes = (
+            Source("image"),
+            window("half", "image", stride=(2, 2)),
+            Resample("up", "half", (Reads.linear(Fraction(1, 2)),) * 2),
+            window("behind", "up"),
+            window("half_again", "behind", stride=(2, 2)),
+            Join("sum", ("image", "behind")),
+            Join("unlike", ("image", "half")),
+            window("inside", "unlike"),
+        )
+        sizes = {node.name: (8, 8) for node in nodes}
+        graph = FieldGraph(nodes, ("sum", "inside"), sizes=sizes)
+        assert graph.basis(graph.propagate()) == {
+            "image": "plane",
+            "half": "plane",
+            "up": "position",
+            "behind": "position",
+            "half_again": "position",
+            "sum": "position",
+            "unlike": "image",
+            "inside": "image",
+        }
+
     def test_unfollowed_names_a_node(self):
         unfollowed = {"image": "aten.roll in module 'shift'"}
         graph = FieldGraph((Source("image"),), ("image",), unfollowed)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from dilsearch.geometry.patterns import (
     Pattern,
     Product,
+    TooManyProductsError,
     array_to_bits,
     bits_to_array,
     count,
@@ -43,7 +44,7 @@ def pixels(pattern: Pattern) -> Pixels:
     return pixels_of(list(products(pattern)))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(st.data(), some_axes)
 def test_a_union_holds_what_its_products_hold(data: st.DataObject, axes: int):
     some = data.draw(products_of(axes))
@@ -52,7 +53,7 @@ def test_a_union_holds_what_its_products_hold(data: st.DataObject, axes: int):
     assert count(united) == len(pixels_of(some))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(st.data(), some_axes)
 def test_its_products_are_disjoint(data: st.DataObject, axes: int):
     made = list(products(unite(data.draw(products_of(axes)))))
@@ -60,7 +61,7 @@ def test_its_products_are_disjoint(data: st.DataObject, axes: int):
     assert all(all(one) for one in made)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(st.data(), some_axes)
 def test_unions_commute_associate_and_are_idempotent(data: st.DataObject, axes: int):
     some = data.draw(products_of(axes))
@@ -71,7 +72,7 @@ def test_unions_commute_associate_and_are_idempotent(data: st.DataObject, axes: 
     assert unite([*some, *some, *products(whole)]) == whole
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(st.data(), some_axes)
 def test_equal_sets_are_equal_values(data: st.DataObject, axes: int):
     # However a set is come by: from its products, from its pixels, or from a picture.
@@ -87,7 +88,7 @@ def test_equal_sets_are_equal_values(data: st.DataObject, axes: int):
     assert (unite(others) == whole) == (pixels_of(others) == pixels_of(some))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(st.data(), st.lists(st.integers(1, 9), min_size=1, max_size=3))
 def test_pictures_and_back(data: st.DataObject, shape: list[int]):
     size = int(np.prod(shape))
@@ -111,6 +112,26 @@ def test_the_hull_is_the_union_along_each_axis(data: st.DataObject, axes: int):
         assert [set(indices(bits)) for bits in sides] == [
             {pixel[axis] for pixel in found} for axis in range(axes)
         ]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data(), some_axes, st.integers(1, 6))
+def test_a_limit_is_kept_or_refused(data: st.DataObject, axes: int, most: int):
+    some = data.draw(products_of(axes))
+    whole = unite(some)
+    try:
+        assert unite(some, most) == whole
+        assert len(list(products(whole))) <= most
+    except TooManyProductsError:
+        assert axes > 1
+        assert sum(map(all, some)) > 1
+
+
+def test_a_limit_is_refused_before_the_union_is_made():
+    # Each row of so many has columns of its own.
+    side = 5_000
+    with pytest.raises(TooManyProductsError):
+        unite([(1 << row, 1 << row) for row in range(side)], 10)
 
 
 def test_by_hand():

@@ -54,7 +54,7 @@ def spans(draw: st.DrawFn) -> Span:
 
 
 class TestAgainstTheWalk:
-    @settings(deadline=None, max_examples=120)
+    @settings(deadline=None, max_examples=80)
     @given(data=st.data(), unlike=st.booleans())
     def test_every_position_along_one_axis(
         self, graphs: SimpleNamespace, data: st.DataObject, unlike: bool
@@ -93,7 +93,7 @@ class TestAgainstTheWalk:
             # Where nothing is left out, a position sees as far as its row and its column do.
             assert not whole or (start, end) == (first, last)
 
-    @settings(deadline=None, max_examples=100)
+    @settings(deadline=None, max_examples=60)
     @given(spans(), st.integers(1, 3), st.integers(1, 3), st.data())
     def test_through_reads_the_positions(
         self, span: Span, period: int, advance: int, data: st.DataObject
@@ -146,7 +146,7 @@ class TestUniform:
 
 
 class TestBound:
-    @settings(deadline=None, max_examples=200)
+    @settings(deadline=None, max_examples=100)
     @given(spans())
     def test_it_is_found_by_trying_all(self, span: Span):
         bound = slow_bound(span, 4 * len(span.starts), 400)
