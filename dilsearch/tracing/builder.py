@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from dilsearch.geometry import (
     FieldGraph,
@@ -10,6 +11,8 @@ from dilsearch.geometry import (
     Join,
     Node,
     Part,
+    Reads,
+    Resample,
     Window,
 )
 from dilsearch.tracing.values import NOWHERE
@@ -74,13 +77,30 @@ class GraphBuilder:
         self._context.add(place)
         return place
 
-    def unfollowed_at(self, places: Sequence[int], name: str, text: str) -> int:
-        """A place behind an operation that cannot be followed; what it reads is a lower bound."""
+    def unfollowed_at(
+        self, places: Sequence[int], name: str, text: str, size: Sequence[int] | None = None
+    ) -> int:
+        """A place behind an operation that cannot be followed; its field is not fully known.
+
+        Args:
+            places: What it reads.
+            name: What its node is called.
+            text: The operation and its module.
+            size: Positions of its map, where they are known; of another size than what it reads,
+                it is taken to read the nearest, so that the stride behind it is right.
+        """
         members = tuple(dict.fromkeys(self.nodes[place].name for place in sorted(set(places))))
         sized = [self.sizes[member] for member in members if member in self.sizes]
         node = Join(self.name(name), members)
         self.unfollowed[node.name] = text
-        return self.add(node, sized[0] if sized else None)
+        place = self.add(node, sized[0] if sized else None)
+        if not sized or size is None or tuple(size) == sized[0]:
+            return place
+        table = tuple(
+            Reads.nearest(Fraction(before, after))
+            for before, after in zip(sized[0], size, strict=True)
+        )
+        return self.add(Resample(self.name(f"{name}.size"), node.name, table), size)
 
     def part(self, window: int, source: int, branch: int | None, label: str) -> int:
         """Some channels of a window's output."""

@@ -94,6 +94,12 @@ class Call:
             return self.node.args[position]
         return self.node.kwargs.get(name, default)
 
+    def option(self, name: str) -> Any:
+        """An argument by its name, wherever the operation's overload has it; None without it."""
+        schema = getattr(self.node.target, "_schema", None)
+        names = [argument.name for argument in schema.arguments] if schema is not None else []
+        return self.argument(names.index(name), name) if name in names else None
+
     def tensor(self, position: int, name: str) -> Tensor | None:
         """The meta tensor of an argument."""
         argument = self.argument(position, name)

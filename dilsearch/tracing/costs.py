@@ -45,10 +45,10 @@ def _einsum(call: Call) -> int:
     if "." in equation:
         return 0
     letters = equation.split("->")[0].split(",")
-    tensors = [node.meta["val"] for node in call.node.all_input_nodes]
+    tensors = [node.meta["val"] for node in call.argument(1, "tensors")]
     sizes = {
         letter: int(size)
-        for word, tensor in zip(letters, tensors, strict=False)
+        for word, tensor in zip(letters, tensors, strict=True)
         for letter, size in zip(word, tensor.shape, strict=True)
     }
     return prod(sizes.values()) if len(letters) > 1 else 0

@@ -1,166 +1,56 @@
-"""Operations that rearrange a tensor or mix its elements: layouts, channels, and global context."""
+"""Operations that mix elements: pointwise, over channels, and over space, which is global."""
 
-from collections.abc import Sequence
+from torch import Tensor
 
 from dilsearch.tracing.calls import Call
-from dilsearch.tracing.moving import spatial_slice
-from dilsearch.tracing.values import Value, concatenated
+from dilsearch.tracing.moving import narrowed, widened
+from dilsearch.tracing.values import Value, met
 from dilsearch.tracing.walk import Walk
 
 
-def same(walk: Walk, call: Call) -> Value:
-    """Every element stays what it is."""
-    return walk.alike(call, call.first) if call.first.shape != call.shape else call.first
-
-
-def constant(walk: Walk, call: Call) -> Value:
-    """A tensor made to the shape of another, of which it sees nothing."""
-    return Value.at(-1, call.shape)
-
-
-def permutation(walk: Walk, call: Call) -> Value:
-    """Dimensions in another order."""
-    x = call.first
-    rank = len(x.shape)
-    if call.name == "permute":
-        order = [int(dim) % rank for dim in call.argument(1, "dims")]
-    elif call.name in ("t", "numpy_T", "mT", "adjoint"):
-        order = list(range(rank))
-        order[-2:] = reversed(order[-2:])
-    elif call.name == "movedim":
-        return _moved_dims(call, x)
-    else:
-        order = list(range(rank))
-        one, other = (int(call.argument(i, f"dim{i - 1}")) % rank for i in (1, 2))
-        order[one], order[other] = order[other], order[one]
-    return x.permuted(order)
-
-
-def reshaping(walk: Walk, call: Call) -> Value:
-    """The same elements in another shape; global, where that cuts through an axis of space."""
-    reshaped = call.first.reshaped(call.shape, walk.uniting(call))
-    return walk.context(call) if reshaped is None else reshaped
-
-
-def squeezing(walk: Walk, call: Call) -> Value:
-    """Dimensions of size 1 put in or taken away."""
-    reshaped = call.first.reshaped(call.shape, walk.uniting(call))
-    assert reshaped is not None  # nothing is regrouped
-    return reshaped
-
-
-def expanding(walk: Walk, call: Call) -> Value:
-    """Broadcasting, and repeating what has size 1."""
-    x = call.first
-    lead = len(call.shape) - len(x.shape)
-    sizes = zip(x.shape, call.shape[lead:], strict=True)
-    return (
-        walk.unfollowed(call) if any(o not in (1, n) for o, n in sizes) else x.expanded(call.shape)
-    )
-
-
-def concatenation(walk: Walk, call: Call) -> Value:
-    """Tensors one behind the other, each channel keeping its own place; global along space."""
-    dim = int(call.argument(1, "dim", 0)) % len(call.shape)
-    parts = [_known(call, node) for node in call.argument(0, "tensors")]
-    if call.name == "stack":
-        parts = [part.with_new(dim) for part in parts]
-    joined = concatenated(parts, dim)
-    return walk.context(call) if joined is None else joined
-
-
-def splitting(walk: Walk, call: Call) -> list[Value]:
-    """A list of parts along one dimension."""
-    x = call.first
-    dim = int(call.argument(1 if call.name == "unbind" else 2, "dim", 0)) % len(x.shape)
-    results: list[Value] = []
-    start = 0
-    for part in call.result:
-        shape = tuple(int(size) for size in part.shape)
-        size = 1 if call.name == "unbind" else shape[dim]
-        if x.spatial(dim):
-            place = walk.builder.unfollowed_at(x.all_places, call.label, call.text)
-            results.append(Value.at(place, shape))
-        else:
-            piece = x.sliced(dim, start, start + size)
-            results.append(piece.without(dim) if call.name == "unbind" else piece)
-        start += size
-    return results
-
-
-def slicing(walk: Walk, call: Call) -> Value:
-    """A regular part along one dimension."""
-    x = call.first
-    dim = int(call.argument(1, "dim", 0)) % len(x.shape)
-    given = call.argument(2, "start", 0)
-    start = int(given or 0)
-    start = start + x.shape[dim] if start < 0 else start
-    step = int(call.argument(4, "step", 1)) if call.name == "slice" else 1
-    size = call.shape[dim]
-    if size == x.shape[dim]:
-        return x
-    if x.spatial(dim):
-        return spatial_slice(walk, call, dim, min(start, x.shape[dim]), step)
-    return x.sliced(dim, start, start + (size - 1) * step + 1, step)
-
-
-def selecting(walk: Walk, call: Call) -> Value:
-    """One index along one dimension, which then is gone."""
-    x = call.first
-    dim = int(call.argument(1, "dim", 0)) % len(x.shape)
-    if x.spatial(dim):
-        return walk.unfollowed(call)
-    index = int(call.argument(2, "index")) % x.shape[dim]
-    return x.sliced(dim, index, index + 1).without(dim)
-
-
-def picking(walk: Walk, call: Call) -> Value:
-    """Indices that are tensors: any channel may be picked, no position of space."""
-    x = call.value(0, "self")
-    if x is None or len(x.shape) != len(call.shape):
-        return walk.unfollowed(call)
-    if call.name == "index_select":
-        dims = [int(call.argument(1, "dim")) % len(x.shape)]
-    else:
-        dims = [dim for dim, index in enumerate(call.argument(1, "indices")) if index is not None]
-    if any(x.spatial(dim) for dim in dims):
-        return walk.unfollowed(call)
-    return walk.alike(call, x.united(dims, walk.uniting(call)))
-
-
-def flipping(walk: Walk, call: Call) -> Value:
-    """Channels in reverse; positions of space cannot be."""
-    x = call.first
-    dims = [int(dim) % len(x.shape) for dim in call.argument(1, "dims")]
-    if any(x.spatial(dim) for dim in dims):
-        return walk.unfollowed(call)
-    index = tuple(slice(None, None, -1 if d in dims else 1) for d in range(len(x.shape)))
-    return Value(x.shape, x.dims, x.places[index])
-
-
-def shuffling(walk: Walk, call: Call) -> Value:
-    """Channel shuffle, as one operation."""
-    x, groups = call.first, int(call.argument(1, "groups"))
-    if x.places.shape[1] == 1:
-        return x
-    order = x.places.reshape(x.places.shape[0], groups, -1, *x.places.shape[2:])
-    return Value(x.shape, x.dims, order.swapaxes(1, 2).reshape(x.places.shape))
+def pointwise(walk: Walk, call: Call) -> Value:
+    """All operands together, element by element."""
+    operands, rank = call.operands, len(call.shape)
+    if len(operands) == 1 and operands[0].shape == call.shape:
+        return operands[0]
+    axes = {
+        dim + rank - len(x.shape): axis
+        for x in operands
+        for dim in range(len(x.shape))
+        if (axis := x.axis_of(dim)) is not None
+    }
+    wide = []
+    for x in operands:
+        lead = rank - len(x.shape)
+        narrow = {
+            dim: axis for dim, axis in axes.items() if dim >= lead and x.shape[dim - lead] == 1
+        }
+        wide.append(widened(walk, call, x, narrow))
+    result = met(wide, call.shape, walk.uniting(call))
+    return walk.unfollowed(call) if result is None else result
 
 
 def reduction(walk: Walk, call: Call) -> Value | list[Value]:
-    """A sum, mean, largest or the like: over channels they meet, over space it is global."""
+    """A sum, mean, largest or the like: over channels they meet, over all of space it is global.
+
+    Along only some axes of space, what is left sees the whole of those.
+    """
     x = call.first
+    if str(call.node.target).endswith(".other"):  # the larger or smaller of two maps
+        return pointwise(walk, call)
     rank = len(x.shape)
-    given = call.argument(1, "dim")
+    given = call.option("dim")
     listed = [given] if isinstance(given, int) else given
     dims = [int(dim) % rank for dim in listed] if listed else list(range(rank))
     results = call.result if isinstance(call.result, list | tuple) else [call.result]
-    if any(x.spatial(dim) for dim in dims):
+    spatial = [dim for dim in dims if x.spatial(dim)]
+    left = [dim for dim in range(rank) if x.spatial(dim) and dim not in dims]
+    if spatial and (not left or any(x.axis_of(dim) is None for dim in spatial)):
         # Behind a global pooling the positions of a small map are no longer told apart.
         place = _context(walk, call, x)
         values = [Value.at(place, [int(size) for size in r.shape]) for r in results]
     else:
-        merged = x.united(dims, walk.uniting(call))
+        merged = narrowed(walk, call, x, spatial).united(dims, walk.uniting(call))
         for dim in sorted(dims, reverse=True):
             kept = len(results[0].shape) == rank
             merged = merged.resized(dim, 1) if kept else merged.without(dim)
@@ -179,7 +69,11 @@ def softmax(walk: Walk, call: Call) -> Value:
 
 
 def statistics(walk: Walk, call: Call) -> Value:
-    """Group and instance normalisation: pointwise, but for statistics of the whole map."""
+    """Normalisation: pointwise, but for statistics of the whole map where it has no others."""
+    if call.name == "instance_norm" and call.option("use_input_stats") is False:
+        return call.first
+    if call.name == "batch_norm" and not call.option("training"):
+        return call.first
     return _beside_context(walk, call, call.first)
 
 
@@ -200,22 +94,61 @@ def linear(walk: Walk, call: Call) -> Value:
         return walk.context(call)
     last = len(x.shape) - 1
     if x.spatial(last):
-        return walk.context(call)
+        if x.axis_of(last) is None or not any(x.spatial(dim) for dim in range(last)):
+            return walk.context(call)
+        x = narrowed(walk, call, x, [last])  # of one axis, each line by itself
     return x.united([last], walk.uniting(call)).resized(last, call.shape[-1])
 
 
 def product(walk: Walk, call: Call) -> Value:
-    """A matrix product: with a constant, a linear layer; of two maps, attention."""
-    operands = call.operands
-    if len(operands) != 1:
+    """A matrix product: a sum over channels; over space, or of every pair of positions, global."""
+    first = 1 if call.name in ("addmm", "baddbmm") else 0
+    left, right = call.value(first, "mat1"), call.value(first + 1, "mat2")
+    if left and not left.spatial(-1) and right is None and call.shape == left.shape[:-1]:
+        last = len(left.shape) - 1  # times a vector
+        return left.united([last], walk.uniting(call)).resized(last, 1).without(last)
+    if any(len(tensor.shape) < 2 for tensor in _factors(call, first)):
         return walk.context(call)
-    x, first = operands[0], 1 if call.name in ("addmm", "baddbmm", "addbmm") else 0
-    left = call.value(first, "self") is x or call.value(first, "mat1") is x
-    dim = len(x.shape) - (1 if left or len(x.shape) == 1 else 2)
-    if x.spatial(dim) or len(x.shape) != len(call.shape):
+    pairs = left is not None and right is not None and left.spatial(-2) and right.spatial(-1)
+    if pairs or (left and left.spatial(-1)) or (right and right.spatial(-2)):
         return walk.context(call)
-    kept = len(x.shape) - (1 if left else 2)
-    return x.united([dim], walk.uniting(call)).resized(kept, call.shape[kept])
+    rank, uniting = len(call.shape), walk.uniting(call)
+    parts = [call.value(0, "self")] if first else []
+    for x, back in ((left, 1), (right, 2)):
+        if x is not None:
+            dim = len(x.shape) - back
+            parts.append(x.united([dim], uniting).resized(dim, call.shape[rank - back]))
+    result = met([part for part in parts if part is not None], call.shape, uniting)
+    return walk.context(call) if result is None else result
+
+
+def einsum(walk: Walk, call: Call) -> Value:
+    """A sum over channels of one map, as a matrix product; global over space, or of two maps."""
+    words, _, target = str(call.argument(0, "equation")).replace(" ", "").partition("->")
+    local = [
+        (x, word)
+        for node, word in zip(call.argument(1, "tensors"), words.split(","), strict=True)
+        if isinstance(x := call.values.get(node), Value) and not walk.only_context(x)
+    ]
+    if len(local) != 1 or "." in words or not target:
+        return walk.context(call)
+    ((x, word),) = local
+    summed = [dim for dim, letter in enumerate(word) if letter not in target]
+    if len(set(word)) < len(word) or any(x.spatial(dim) for dim in summed):
+        return walk.context(call)
+    x = x.united(summed, walk.uniting(call))
+    for dim in reversed(summed):
+        x = x.resized(dim, 1).without(dim)
+    kept = [letter for letter in word if letter in target]
+    x = x.permuted([kept.index(letter) for letter in target if letter in kept])
+    for dim, letter in enumerate(target):
+        if letter not in kept:
+            x = x.with_new(dim)
+    others = [place for y in call.operands if walk.only_context(y) for place in y.all_places]
+    context = Value.at(walk.builder.unite(others, call.label), call.shape)
+    result = met([x, context], call.shape, walk.uniting(call))
+    assert result is not None  # only one of them lies in space
+    return result
 
 
 def attention(walk: Walk, call: Call) -> Value:
@@ -238,7 +171,11 @@ def gated(walk: Walk, call: Call) -> Value:
     dim = int(call.argument(1, "dim", -1)) % len(x.shape)
     if x.spatial(dim):
         return walk.unfollowed(call)
-    return x.united([dim], walk.uniting(call)).resized(dim, call.shape[dim])
+    half = call.shape[dim]
+    halves = [x.sliced(dim, 0, half), x.sliced(dim, half, 2 * half)]
+    result = met(halves, call.shape, walk.uniting(call))
+    assert result is not None  # both are laid out alike
+    return result
 
 
 def _context(walk: Walk, call: Call, x: Value) -> int:
@@ -256,20 +193,6 @@ def _beside_context(walk: Walk, call: Call, x: Value) -> Value:
     return walk.each_place(call, x, [], behind.__getitem__)
 
 
-def _known(call: Call, node: object) -> Value:
-    found = call.values.get(node)  # type: ignore[call-overload]
-    if isinstance(found, Value):
-        return found
-    shape: Sequence[int] = node.meta["val"].shape  # type: ignore[attr-defined]
-    return Value.at(-1, [int(size) for size in shape])
-
-
-def _moved_dims(call: Call, x: Value) -> Value:
-    rank = len(x.shape)
-    source, target = (call.argument(i, name) for i, name in ((1, "source"), (2, "destination")))
-    sources = [int(dim) % rank for dim in ([source] if isinstance(source, int) else source)]
-    targets = [int(dim) % rank for dim in ([target] if isinstance(target, int) else target)]
-    order = [dim for dim in range(rank) if dim not in sources]
-    for to, dim in sorted(zip(targets, sources, strict=True)):
-        order.insert(to, dim)
-    return x.permuted(order)
+def _factors(call: Call, first: int) -> list[Tensor]:
+    tensors = [call.tensor(position, "") for position in (first, first + 1)]
+    return [tensor for tensor in tensors if tensor is not None]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
+from dilsearch.errors import TraceError
 from dilsearch.geometry import Reads, Resample, Window
 from dilsearch.geometry.nodes import Edge
 from dilsearch.tracing.builder import Layer
@@ -26,6 +27,11 @@ def convolution(walk: Walk, call: Call) -> Value:
     if weight is None or x is None or call.value(1, "weight") is not None:
         return walk.unfollowed(call)
     axes = weight.dim() - 2
+    if len(x.shape) == axes + 1:
+        raise TraceError(
+            f"{call.where} is given a map of shape {x.shape} without a batch; give inputs of shape "
+            f"(batch, channels, ...), such as {(1, *x.shape)}"
+        )
     order = walk.axes_behind(x, axes)
     if order is None:
         return walk.unfollowed(call)
@@ -49,7 +55,7 @@ def convolution(walk: Walk, call: Call) -> Value:
         macs=macs_of(call),
     )
     if walk.only_context(x):
-        return walk.mapped(call, x, order, [walk.builder.unite(x.all_places, call.label)])
+        return Value.at(walk.builder.unite(x.all_places, call.label), call.shape)
     places = _places_by_group(walk, call, x, axes, groups)
     distinct = list(dict.fromkeys(places))
     each = call.shape[-axes - 1] // groups
@@ -154,29 +160,58 @@ def spatial_slice(walk: Walk, call: Call, dim: int, start: int, step: int) -> Va
     return _moved(walk, call, x, [axis], ((1,), (step,), (start,), (1,)), dims=[dim])
 
 
-def pixel_shuffle(walk: Walk, call: Call) -> Value:
-    """Channels spread over a finer map: each position reads the one it came from."""
-    x, factor = call.first, int(call.argument(1, "upscale_factor"))
-    order = walk.axes_behind(x, 2)
-    if order is None:
-        return walk.unfollowed(call)
-    merged = x.united([len(x.shape) - 3], walk.uniting(call))
-    if merged.places.shape != x.places.shape:
-        walk.approximate(call, "channels of unlike fields are taken together")
-    table = [Reads.nearest(Fraction(1, factor))] * 2
-    return _resampled(walk, call, merged, order, table)
+def shifted(walk: Walk, call: Call, x: Value, dim: int, axis: int, by: int) -> Value:
+    """A tensor at its place in a larger one, with nothing around it."""
+    return _moved(walk, call, x, [axis], ((1,), (1,), (-by,), (1,)), dims=[dim])
 
 
-def pixel_unshuffle(walk: Walk, call: Call) -> Value:
-    """A map folded into channels: every position reads a block."""
-    x, factor = call.first, int(call.argument(1, "downscale_factor"))
-    order = walk.axes_behind(x, 2)
-    if order is None:
+def narrowed(walk: Walk, call: Call, x: Value, dims: Sequence[int]) -> Value:
+    """Some axes of space pooled to one position, which sees the whole of them."""
+    for dim in dims:
+        axis, length = x.axis_of(dim), x.shape[dim]
+        assert axis is not None
+        table = [Reads.adaptive(length, 1)]
+
+        def behind(place: int, axis: int = axis, table: Sequence[Reads] = tuple(table)) -> int:
+            name = walk.builder.name(call.label)
+            return _resample(walk, call, place, [axis], table, name=name, length=1)
+
+        x = x.replaced({place: behind(place) for place in x.all_places}).resized(dim, 1)
+    return x
+
+
+def widened(walk: Walk, call: Call, x: Value, axes: dict[int, int]) -> Value:
+    """One row or column repeated along an axis of space; ``axes`` of the dimensions of size 1."""
+    for dim, axis in axes.items():
+        size = call.shape[dim]
+
+        def behind(place: int, dim: int = dim, axis: int = axis, size: int = size) -> int:
+            before = walk.builder.sizes.get(walk.builder.nodes[place].name)
+            if before is None or before[axis] != 1 or walk.only_context_at(place):
+                return place
+            table, name = [Reads.nearest(Fraction(1, size))], walk.builder.name(call.label)
+            return _resample(walk, call, place, [axis], table, name=name, dims=[dim])
+
+        if not walk.only_context(x):
+            x = x.replaced({place: behind(place) for place in x.all_places})
+    return x
+
+
+def repeating(walk: Walk, call: Call) -> Value:
+    """Every position of an axis, or every channel, several times in a row."""
+    x, times, dim = call.first, call.option("repeats"), call.option("dim")
+    if not isinstance(times, int) or dim is None:
         return walk.unfollowed(call)
-    merged = x.united([len(x.shape) - 3], walk.uniting(call))
-    taps = (factor, factor)
-    anchor = [(factor - 1) // 2] * 2
-    return _moved(walk, call, merged, order, (taps, taps, anchor, (1, 1)))
+    dim = int(dim) % len(x.shape)
+    axis = x.axis_of(dim)
+    if axis is not None:
+        table = [Reads.nearest(Fraction(1, times))]
+        return _resampled(walk, call, x, [axis], table, dims=[dim])
+    if x.spatial(dim):
+        return walk.unfollowed(call)
+    repeats = times if x.places.shape[dim] > 1 else 1
+    places = x.places.repeat(repeats, axis=dim)
+    return Value(call.shape, x.resized(dim, call.shape[dim]).dims, places)
 
 
 Geometry = tuple[Sequence[int], Sequence[int], Sequence[int], Sequence[int]]
@@ -308,6 +343,7 @@ def _resampled(
     order: Sequence[int],
     table: Sequence[Reads],
     edge: Edge = "zeros",
+    dims: Sequence[int] | None = None,
 ) -> Value:
     """Each of the tensor's places read by the same table."""
     one = Reads.window(1)
@@ -316,9 +352,9 @@ def _resampled(
 
     def behind(place: int) -> int:
         name = walk.builder.name(call.label)
-        return _resample(walk, call, place, order, table, name=name, edge=edge)
+        return _resample(walk, call, place, order, table, name=name, edge=edge, dims=dims)
 
-    return walk.each_place(call, x, order, behind)
+    return walk.each_place(call, x, order, behind, dims)
 
 
 def _resample(
@@ -330,12 +366,18 @@ def _resample(
     *,
     name: str,
     edge: Edge = "zeros",
+    dims: Sequence[int] | None = None,
+    length: int | None = None,
 ) -> int:
-    """The place behind a table of reads."""
+    """The place behind a table of reads; ``length`` is that of the axis, if no dimension tells."""
     if source == NOWHERE or walk.only_context_at(source):
         return source
     full = [Reads.window(1)] * walk.axes
     for axis, reads in zip(order, table, strict=True):
         full[axis] = reads
     node = Resample(name, walk.builder.nodes[source].name, tuple(full), edge)
-    return walk.builder.add(node, walk.map_size(call, source, order))
+    if length is None:
+        return walk.builder.add(node, walk.map_size(call, source, order, dims))
+    size = list(walk.builder.sizes[walk.builder.nodes[source].name])
+    size[order[0]] = length
+    return walk.builder.add(node, size)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from dilsearch.tracing import mixing, moving
+from dilsearch.tracing import mixing, moving, rearranging
 from dilsearch.tracing.calls import Call
 from dilsearch.tracing.values import Value
 from dilsearch.tracing.walk import Walk
@@ -10,44 +10,58 @@ from dilsearch.tracing.walk import Walk
 Handler = Callable[[Walk, Call], Value | list[Value]]
 
 _BY_HANDLER: dict[Handler, str] = {
-    mixing.same: (
-        "_assert_tensor_metadata _to_copy alias alpha_dropout batch_norm bernoulli clone "
-        "contiguous copy _native_batch_norm_legit_no_training detach dropout feature_alpha_dropout "
-        "feature_dropout fill hardswish lift_fresh_copy log_sigmoid native_batch_norm "
-        "native_dropout prelu rrelu threshold to tril triu type_as view_as_real"
+    rearranging.same: (
+        "_assert_tensor_metadata _to_copy alias alpha_dropout bernoulli clone "
+        "contiguous _native_batch_norm_legit_no_training detach dropout feature_alpha_dropout "
+        "feature_dropout hardswish lift_fresh_copy log_sigmoid native_batch_norm "
+        "native_dropout prelu rrelu threshold to tril triu type_as"
     ),
-    mixing.constant: (
-        "empty_like full_like new_empty new_full new_ones new_zeros ones_like rand_like "
+    rearranging.constant: (
+        "empty_like fill full_like new_empty new_full new_ones new_zeros ones_like rand_like "
         "randn_like zeros_like"
     ),
-    mixing.permutation: "adjoint mT movedim numpy_T permute swapaxes t transpose",
-    mixing.reshaping: "_unsafe_view flatten reshape reshape_as unflatten view view_as",
-    mixing.squeezing: "squeeze unsqueeze",
-    mixing.expanding: "expand expand_as repeat",
-    mixing.concatenation: "cat concat stack",
-    mixing.splitting: "chunk split split_with_sizes tensor_split unbind unsafe_chunk unsafe_split",
-    mixing.slicing: "narrow slice",
-    mixing.selecting: "select",
-    mixing.picking: "index index_select",
-    mixing.flipping: "flip",
-    mixing.shuffling: "channel_shuffle native_channel_shuffle",
+    rearranging.complexity: "view_as_real",
+    rearranging.copying: "copy",
+    rearranging.writing: "select_scatter slice_scatter",
+    rearranging.permutation: (
+        "adjoint mT moveaxis movedim numpy_T permute swapaxes swapdims t transpose"
+    ),
+    rearranging.reshaping: "_unsafe_view flatten reshape reshape_as unflatten view view_as",
+    rearranging.squeezing: "squeeze unsqueeze",
+    rearranging.expanding: "expand expand_as repeat",
+    rearranging.concatenation: "cat concat stack",
+    rearranging.splitting: (
+        "chunk split split_with_sizes tensor_split unbind unsafe_chunk unsafe_split"
+    ),
+    rearranging.slicing: "narrow slice",
+    rearranging.selecting: "select",
+    rearranging.picking: "index index_select",
+    rearranging.flipping: "flip",
+    rearranging.shuffling: "channel_shuffle native_channel_shuffle",
     mixing.reduction: (
         "all amax amin any argmax argmin linalg_vector_norm logsumexp max mean min norm prod std "
         "std_mean sum var var_mean"
     ),
     mixing.softmax: "_log_softmax _softmax log_softmax softmax",
-    mixing.statistics: "group_norm instance_norm native_group_norm",
+    mixing.statistics: "batch_norm group_norm instance_norm native_group_norm",
     mixing.layer_norm: "layer_norm rms_norm",
     mixing.linear: "linear",
     mixing.product: "addmm baddbmm bmm matmul mm",
-    mixing.attention: "_scaled_dot_product_flash_attention scaled_dot_product_attention einsum",
-    mixing.running: "cummax cumprod cumsum",
+    mixing.attention: "_scaled_dot_product_flash_attention scaled_dot_product_attention",
+    mixing.einsum: "einsum",
+    mixing.pointwise: "complex where",
+    mixing.running: "cummax cummin cumprod cumsum logcumsumexp",
     mixing.gated: "glu",
     moving.convolution: (
         "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution"
     ),
-    moving.pooling: "avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d",
+    moving.pooling: (
+        "avg_pool1d avg_pool2d avg_pool3d "
+        "max_pool1d max_pool1d_with_indices max_pool2d max_pool2d_with_indices max_pool3d "
+        "max_pool3d_with_indices"
+    ),
     moving.adaptive_pooling: (
+        "_adaptive_avg_pool2d _adaptive_avg_pool3d "
         "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d "
         "adaptive_max_pool2d adaptive_max_pool3d"
     ),
@@ -60,8 +74,9 @@ _BY_HANDLER: dict[Handler, str] = {
         "constant_pad_nd pad reflection_pad1d reflection_pad2d reflection_pad3d "
         "replication_pad1d replication_pad2d replication_pad3d"
     ),
-    moving.pixel_shuffle: "pixel_shuffle",
-    moving.pixel_unshuffle: "pixel_unshuffle",
+    moving.repeating: "repeat_interleave",
+    rearranging.pixel_shuffle: "pixel_shuffle",
+    rearranging.pixel_unshuffle: "pixel_unshuffle",
 }
 
 HANDLERS: dict[str, Handler] = {
@@ -71,4 +86,4 @@ HANDLERS: dict[str, Handler] = {
 
 def handler_of(call: Call) -> Handler:
     """How an operation is handled; torch itself marks those that go element by element."""
-    return HANDLERS.get(call.name) or (Walk.pointwise if call.pointwise else Walk.unfollowed)
+    return HANDLERS.get(call.name) or (mixing.pointwise if call.pointwise else Walk.unfollowed)

@@ -1,11 +1,12 @@
 """A copy of a model that costs no memory and holds plain layers only, to be exported."""
 
 import copy
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from dilsearch.errors import TraceError
 from dilsearch.layers import BranchConv2d, MixedRateConv, RelaxedConv
 
 Convolution: TypeAlias = (
@@ -28,11 +29,7 @@ def shadow_of(model: nn.Module, *, present_rates: bool = False) -> nn.Module:
     their rates now, rounded up, which is as far as bilinear sampling touches.
     """
     now = {
-        name: module.rate.detach()
-        .ceil()
-        .int()
-        .reshape(len(module.initial_rates), *module.rate.shape[1:])
-        .tolist()
+        name: rates_now(module)
         for name, module in model.named_modules()
         if present_rates and isinstance(module, RelaxedConv)
     }
@@ -48,7 +45,13 @@ def shadow_of(model: nn.Module, *, present_rates: bool = False) -> nn.Module:
             if buffer is not None:
                 tensors[id(buffer)] = torch.empty_like(buffer, device="meta")
     # deepcopy consults its memo first, so that no weight is ever copied
-    shadow: nn.Module = copy.deepcopy(model, dict(tensors))
+    try:
+        shadow: nn.Module = copy.deepcopy(model, dict(tensors))
+    except RuntimeError as error:  # such as weights that a hook computes before each pass
+        raise TraceError(
+            f"{type(model).__name__} cannot be copied: {str(error).strip().splitlines()[0]}; "
+            "give a network that copy.deepcopy takes"
+        ) from error
     shadow = replace_modules(
         shadow,
         {
@@ -57,7 +60,19 @@ def shadow_of(model: nn.Module, *, present_rates: bool = False) -> nn.Module:
             if isinstance(module, RelaxedConv)
         },
     )
-    return shadow.eval()
+    shadow.eval()
+    return shadow
+
+
+def rates_now(site: RelaxedConv) -> Any:
+    """A site's rates within their limits, rounded up: the furthest pixels it reads.
+
+    On the meta device, where rates have no values, those it was relaxed from.
+    """
+    if site.rate.is_meta:
+        return site.initial_rates
+    within = torch.minimum(site.rate.detach(), site.bound).clamp(min=1).ceil().int()
+    return within.reshape(len(site.initial_rates), *within.shape[1:]).tolist()
 
 
 def replace_modules(model: nn.Module, replacements: dict[int, nn.Module]) -> nn.Module:

@@ -21,6 +21,7 @@ from dilsearch.tracing.branches import branched_site
 from dilsearch.tracing.builder import Layer
 from dilsearch.tracing.calls import Call
 from dilsearch.tracing.costs import macs_of
+from dilsearch.tracing.export import export
 from dilsearch.tracing.operations import handler_of
 from dilsearch.tracing.shadow import Convolution, convolutions_of, shadow_of
 from dilsearch.tracing.values import Value
@@ -91,11 +92,10 @@ def trace_model(model: nn.Module, example: Example, *, present_rates: bool = Fal
     shadow = shadow_of(model, present_rates=present_rates)
     meta_inputs = tuple(torch.empty_like(tensor, device="meta") for tensor in inputs)
     _check_inputs(type(model).__name__, [tuple(tensor.shape) for tensor in inputs])
-    try:
-        program = torch.export.export(shadow, meta_inputs)
-    except Exception as error:  # whatever the model's own forward raises ends up here
-        raise TraceError(_why_not_exported(model, inputs, error)) from error
+    program = export(shadow, meta_inputs, type(model).__name__)
     parameters = sum(parameter.numel() for parameter in model.parameters())
+    if _writes_to_views(program):
+        program = program.run_decompositions({})  # what is written becomes a value of its own
     return _trace(program, convolutions_of(shadow), parameters)
 
 
@@ -106,7 +106,24 @@ def trace_program(program: torch.export.ExportedProgram) -> Trace:
         TraceError: If its input has no spatial axes.
     """
     parameters = sum(parameter.numel() for parameter in program.parameters())
+    if _writes_to_views(program):
+        program = program.run_decompositions({})
     return _trace(program, {}, parameters)
+
+
+def _writes_to_views(program: torch.export.ExportedProgram) -> bool:
+    """Whether a tensor is changed that is part of another, as by ``x[:, :2] += y``."""
+
+    def is_view(node: object) -> bool:
+        return isinstance(node, fx.Node) and getattr(node.target, "is_view", False)
+
+    return any(
+        is_view(written) or any(is_view(user) for user in written.users)
+        for node in program.graph.nodes
+        if (schema := getattr(node.target, "_schema", None)) is not None and schema.is_mutable
+        for written in node.args[:1]
+        if isinstance(written, fx.Node)
+    )
 
 
 def _trace(
@@ -167,6 +184,8 @@ def _follow(walk: Walk, node: fx.Node, modules: dict[str, str]) -> None:
         return  # a size or a number
     value = walk.values[node]
     if isinstance(value, Value):
+        if not value.all_places:
+            return  # a constant has no place
         place = walk.builder.unite(value.all_places, f"{node.name}.channels")
         for path in Call(node, walk.values).paths:
             modules[path] = walk.builder.nodes[place].name
@@ -212,18 +231,3 @@ def _check_inputs(what: str, shapes: Sequence[tuple[int, ...]]) -> None:
             f"{what} is given an input of shape {listed}, which has no spatial axes; give (batch, "
             "channels, ...) with one to three sizes behind, such as (1, 3, 512, 1024)"
         )
-
-
-def _why_not_exported(model: nn.Module, inputs: Sequence[Tensor], error: Exception) -> str:
-    shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
-    said = str(error).strip()
-    first_line = said.splitlines()[0] if said else repr(error)
-    if "data-dependent" in said.lower() or "GuardOnDataDependent" in type(error).__name__:
-        cause = "its forward goes by the values of a tensor, which are not known beforehand."
-        remedy = "Export a part without that choice, or measure the field numerically."
-    else:
-        cause = first_line if first_line.endswith((".", "!", "?")) else f"{first_line}."
-        remedy = "Give an example input that its forward accepts."
-    return (
-        f"{type(model).__name__} cannot be exported with input of shape {shapes}: {cause} {remedy}"
-    )

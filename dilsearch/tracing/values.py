@@ -8,7 +8,7 @@ labels. Where each channel stands in the field graph is an array with the tensor
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
@@ -77,13 +77,25 @@ class Value:
         """Whether any of a dimension lies in space."""
         return any(atom.axis is not None for atom in self.dims[dim])
 
-    def split_of(self, size: int) -> bool:
-        """Whether a dimension of this size is no part of it."""
-        return size not in self.shape
-
     def moved(self, place: int) -> Value:
         """The same tensor, all of it at one place."""
         return Value(self.shape, self.dims, np.full((1,) * len(self.shape), place))
+
+    def replaced(self, behind: Mapping[int, int]) -> Value:
+        """The same tensor, with other places in place of these."""
+        exchanged = {NOWHERE: NOWHERE, **behind}
+        places = np.vectorize(exchanged.__getitem__, otypes=[np.int64])(self.places)
+        return Value(self.shape, self.dims, places)
+
+    def written(self, source: Value, dim: int, index: slice) -> Value:
+        """With another tensor over a regular part of a dimension that does not lie in space."""
+        sizes = zip(self.places.shape, source.places.shape, strict=True)
+        wide = [max(pair) for pair in sizes]
+        wide[dim] = self.shape[dim]
+        places = np.broadcast_to(self.places, wide).copy()
+        places[(slice(None),) * dim + (index,)] = source.places
+        dims = max((self, source), key=_labels).dims
+        return _lean(Value(self.shape, (*dims[:dim], self.dims[dim], *dims[dim + 1 :]), places))
 
     def permuted(self, order: Sequence[int]) -> Value:
         """Its dimensions in another order."""
@@ -95,9 +107,10 @@ class Value:
 
     def reshaped(self, shape: Sequence[int], unite: Uniting) -> Value | None:
         """Its elements in another shape; None if that cuts through an axis of space."""
-        dims = _regrouped([atom for atoms in self.dims for atom in atoms], shape)
-        if dims is None:
+        deal = dealt([atom for atoms in self.dims for atom in atoms], shape)
+        if deal is None:
             return None
+        dims = deal.dims
         if self.places.size == 1:
             return Value(tuple(shape), dims, self.places.reshape((1,) * len(shape)))
         mixed = any(_mixed(atoms) for atoms in (*self.dims, *dims))
@@ -125,6 +138,10 @@ class Value:
         """With another size along a dimension, whose elements all stand at one place."""
         axis = self.axis_of(dim)
         return self._resized(dim, _atoms(axis, size), size, self.places)
+
+    def labelled(self, dim: int, axis: int) -> Value:
+        """With a dimension that runs along an axis of space."""
+        return self._resized(dim, _atoms(axis, self.shape[dim]), self.shape[dim], self.places)
 
     def without(self, dim: int) -> Value:
         """Without a dimension, along which all its elements stand at one place."""
@@ -214,6 +231,16 @@ def concatenated(values: Sequence[Value], dim: int) -> Value | None:
     return _lean(Value(tuple(shape), tuple(dims), np.concatenate(parts, axis=dim)))
 
 
+def laid_out_alike(values: Sequence[Value], dim: int) -> bool:
+    """Whether tensors lie in space in the same way, along all dimensions but one."""
+    labels: list[set[tuple[Atom, ...]]] = [set() for _ in values[0].shape]
+    for value in values:
+        for other, atoms in enumerate(value.dims):
+            if other != dim and value.spatial(other):
+                labels[other].add(atoms)
+    return all(len(found) <= 1 for found in labels)
+
+
 def _atoms(axis: int | None, size: int) -> tuple[Atom, ...]:
     return () if size == 1 else (Atom(axis, size),)
 
@@ -234,26 +261,40 @@ def _lean(value: Value) -> Value:
     return value
 
 
-def _regrouped(atoms: list[Atom], shape: Sequence[int]) -> Dims | None:
-    """The same atoms in the same order, dealt to dimensions of other sizes."""
-    rest = list(reversed(atoms))
+class Deal(NamedTuple):
+    """Atoms dealt to dimensions of other sizes: the dimensions, and the axes of space cut for it.
+
+    A cut names the index of an atom and the size of its outer part; the inner part no longer runs
+    along the axis.
+    """
+
+    dims: Dims
+    cuts: list[tuple[int, int]]
+
+
+def dealt(atoms: Sequence[Atom], shape: Sequence[int], *, cutting: bool = False) -> Deal | None:
+    """The same atoms in the same order, in dimensions of other sizes; None if they do not fit."""
+    rest = list(reversed(list(enumerate(atoms))))
     dims: list[tuple[Atom, ...]] = []
+    cuts: list[tuple[int, int]] = []
     for size in shape:
         taken: list[Atom] = []
         while math.prod(atom.size for atom in taken) < size:
             if not rest:
                 return None
             wanted = size // math.prod(atom.size for atom in taken)
-            atom = rest.pop()
+            index, atom = rest.pop()
             if wanted % atom.size == 0:
                 taken.append(atom)
-            elif atom.axis is None and atom.size % wanted == 0:
-                taken.append(Atom(None, wanted))
-                rest.append(Atom(None, atom.size // wanted))
+            elif atom.size % wanted == 0 and (atom.axis is None or cutting):
+                if atom.axis is not None:
+                    cuts.append((index, wanted))
+                taken.append(Atom(atom.axis, wanted))
+                rest.append((index, Atom(None, atom.size // wanted)))
             else:
                 return None
         dims.append(_merged(taken))
-    return tuple(dims)
+    return Deal(tuple(dims), cuts)
 
 
 def _merged(atoms: Sequence[Atom]) -> tuple[Atom, ...]:

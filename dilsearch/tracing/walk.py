@@ -11,7 +11,7 @@ from torch import fx
 from dilsearch.tracing.builder import GraphBuilder
 from dilsearch.tracing.calls import Call
 from dilsearch.tracing.shadow import Convolution
-from dilsearch.tracing.values import NOWHERE, Atom, Dims, Uniting, Value, met
+from dilsearch.tracing.values import NOWHERE, Atom, Dims, Uniting, Value
 
 if TYPE_CHECKING:
     from dilsearch.tracing.branches import Progress
@@ -113,9 +113,9 @@ class Walk:
         dims: Sequence[int] | None = None,
     ) -> Value:
         """The tensor with every place exchanged for the one behind it."""
-        behind_each = {place: behind(place) for place in x.all_places}
-        behind_each[NOWHERE] = NOWHERE
-        places = np.vectorize(behind_each.__getitem__, otypes=[np.int64])(x.places)
+        places = x.replaced({place: behind(place) for place in x.all_places}).places
+        if self.only_context(x):  # a kernel over pooled channels does not lie in space
+            return Value(call.shape, Value.at(NOWHERE, call.shape).dims, places)
         labels: list[tuple[Atom, ...]] = list(_relabelled(x.dims, call.shape))
         for axis, dim in zip(order, dims or range(-len(order), 0), strict=True):
             size = call.shape[dim]
@@ -129,28 +129,40 @@ class Walk:
             place = self.builder.unite(places, call.label)
         else:
             place = self.builder.context(call.label, places, cause or call.cause)
-        return self._at(call, place)
+        return Value.at(place, call.shape)
 
     def unfollowed(self, call: Call) -> Value:
         """A tensor that cannot be followed: its operands united, and named in the report."""
         operands = call.operands
         places = [place for x in operands for place in x.all_places]
         if self.builder.only_context(places):
-            return self._at(call, self.builder.unite(places, call.label))
-        place = self.builder.unfollowed_at(places, call.label, call.text)
+            return Value.at(self.builder.unite(places, call.label), call.shape)
+        size = self._size_behind(call)
+        place = self.builder.unfollowed_at(places, call.label, call.text, size)
         return self._at(call, place)
 
-    def approximate(self, call: Call, why: str) -> None:
-        """Say of an operation that more is counted than it sees."""
-        self.builder.remarks[call.label] = f"{call.text}: {why}"
+    def _size_behind(self, call: Call) -> tuple[int, ...] | None:
+        """Positions of the map that an operation gives, if it is a map like its first operand."""
+        x, shape = call.first, call.shape
+        order = self.axes_behind(x, self.axes)
+        if order is None or len(shape) != len(x.shape) or len(shape) != self.axes + 2:
+            return None
+        return tuple(shape[-self.axes :])
 
-    def pointwise(self, call: Call) -> Value:
-        """All operands together, element by element."""
-        operands = call.operands
-        if len(operands) == 1 and operands[0].shape == call.shape:
-            return operands[0]
-        result = met(operands, call.shape, self.uniting(call))
-        return self.unfollowed(call) if result is None else result
+    def unfollowed_part(self, call: Call, shape: Sequence[int]) -> Value:
+        """One of several parts along an axis of space, as ``unfollowed``."""
+        x = call.first
+        if self.only_context(x):
+            return Value.at(self.builder.unite(x.all_places, call.label), shape)
+        place = self.builder.unfollowed_at(x.all_places, call.label, call.text)
+        dims = _relabelled(x.dims, shape) if len(shape) == len(x.shape) else None
+        return Value.at(place, shape, dims)
+
+    def approximate(self, call: Call, value: Value, why: str) -> Value:
+        """The tensor that an operation gives, noted to count more than it sees."""
+        for place in value.all_places:
+            self.builder.remarks[self.builder.nodes[place].name] = f"{call.text}: {why}"
+        return value
 
     def module_of(self, call: Call) -> str:
         """The path of the convolution module that an operation is; empty for a function."""

@@ -8,12 +8,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from dilsearch.errors import PlanError, TraceError
-from dilsearch.geometry import GlobalContext, Join, Resample, Window
+from dilsearch.geometry import GlobalContext, Join, Resample, Source, Window
 from dilsearch.layers import BranchConv2d, RelaxedConv2d
 from dilsearch.models import build_model
 from dilsearch.plan import DilationPlan, SiteRates
 from dilsearch.sites import PerBranch
 from dilsearch.tracing import trace_graph
+from dilsearch.tracing.tracer import trace_model, trace_program
 
 
 def meta(*shape: int) -> torch.Tensor:
@@ -81,16 +82,16 @@ def test_published_fields_are_read_off_the_networks() -> None:
     )
     assert regseg.propagate().at("body.17.conv2")[0].size_px == 2399
     assert regseg.unfollowed == {}
+    # its squeeze-excite blocks are context and not field
+    assert any(isinstance(node, GlobalContext) for node in regseg.nodes)
+    assert regseg.propagate().global_context("body.17.conv2")
     regnety = trace_graph(
         build_model("regnety600mf", num_classes=19).to("meta"), meta(1, 3, 256, 256)
     )
     assert regnety.propagate().at("body.14.conv2")[0].size_px == 479
 
 
-def test_squeeze_excite_is_context_and_not_field() -> None:
-    graph = trace_graph(build_model("regseg", num_classes=2), meta(1, 3, 128, 128))
-    assert any(isinstance(node, GlobalContext) for node in graph.nodes)
-    assert graph.propagate().global_context("body.17.conv2")
+def test_without_squeeze_excite_there_is_no_context() -> None:
     toy = trace_graph(build_model("toy", num_classes=2), meta(1, 3, 64, 64))
     assert not toy.propagate().global_context("blocks.4.conv2")
 
@@ -198,3 +199,86 @@ def test_group_normalisation_is_context_beside_the_field() -> None:
     assert isinstance(graph.nodes[-1], Join)
     assert graph.propagate().at(graph.outputs[0])[0].size_px == 3
     assert graph.propagate().global_context(graph.outputs[0])
+
+
+class Named(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(conv(padding=1), nn.ReLU())
+        self.head = conv(padding=1)
+
+    def forward(self, x: torch.Tensor) -> dict[str, object]:
+        features = self.stem(x)
+        return {"out": self.head(features), "features": [features, (x, None)], "size": 3}
+
+
+def test_outputs_and_modules_have_names() -> None:
+    trace = trace_model(Named(), meta(1, 2, 16, 16))
+    assert trace.output_names == ("out", "features.0", "features.1.0")
+    assert trace.graph.outputs == ("head", "stem.0", trace.graph.nodes[0].name)
+    assert trace.modules == {"stem.0": "stem.0", "stem.1": "stem.0", "stem": "stem.0"} | {
+        "head": "head",
+        "": "head",
+    }
+    assert trace.input_px == (16, 16)
+
+
+class Timed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(1, 2)
+        self.conv = conv(padding=1)
+
+    def forward(
+        self, step: torch.Tensor, x: torch.Tensor, other: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        return self.conv(x) + self.embed(step)[..., None, None], other * 2.0
+
+
+def test_vectors_have_no_place_in_the_image() -> None:
+    inputs = (meta(1, 1), meta(1, 2, 16, 8), meta(1, 2, 4, 4))
+    trace = trace_model(Timed(), inputs)
+    assert trace.inputs == ((1, 1), (1, 2, 16, 8), (1, 2, 4, 4))
+    assert trace.input_px == (16, 8)
+    assert trace.output_names == ("0", "1")
+    assert sum(isinstance(node, Source) for node in trace.graph.nodes) == 2
+    assert trace.graph.propagate().at(trace.graph.outputs[0])[0].size_px == 3
+
+
+def test_a_program_is_traced_as_the_model_is() -> None:
+    model, example = Named().eval(), torch.empty(1, 2, 16, 16)
+    program = trace_program(torch.export.export(model, (example,)))
+    trace = trace_model(model, example)
+    assert program.graph == trace.graph
+    assert (program.macs, program.parameters) == (trace.macs, trace.parameters)
+    assert dict(program.layers) == dict(trace.layers)
+    assert program.output_names == trace.output_names
+
+
+class Choosing(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if x.sum() > 0 else -x
+
+
+class Raising(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise KeyError("no such thing")
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "said"),
+    [
+        (Choosing(), (1, 2, 8, 8), "goes by the values of a tensor, which are not known before"),
+        (Raising(), (1, 2, 8, 8), "no such thing.* Give an example input that its forward"),
+        (conv(), (1, 5, 8, 8), r"^Conv2d cannot be exported with input of shape \(1, 5, 8, 8\): "),
+        (nn.Linear(2, 2), (3, 2), r"input of shape \(3, 2\), which has no spatial axes; give"),
+        (nn.Identity(), (1, 2, 3, 4, 5, 6), "which has no spatial axes"),
+    ],
+    ids=["choice", "raise", "channels", "vector", "six axes"],
+)
+def test_what_cannot_be_traced_is_one_sentence(
+    model: nn.Module, shape: tuple[int, ...], said: str
+) -> None:
+    with pytest.raises(TraceError, match=said) as raised:
+        trace_graph(model, meta(*shape))
+    assert "\n" not in str(raised.value)
