@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import nn
@@ -132,6 +133,8 @@ class _Report:
         if source in self.table.spans and not layer.transposed:
             bound = tuple(span.bound for span in self.table.spans[source])
             kept = _keeps(layer, rates, bound)
+            if source in (self.upper if kept else self.lower):
+                kept = None  # the bound itself is not known well enough
         return SiteReport(
             name=name,
             kind=layer.kind,
@@ -152,6 +155,8 @@ class _Report:
             parameters=layer.parameters,
             macs=layer.macs,
             global_context=name in self.table.context,
+            lower_bound=source in self.lower,
+            upper_bound=source in self.upper,
         )
 
     def _output(self, name: str, node: str, seen: Coverage | None) -> OutputReport:
@@ -193,18 +198,23 @@ class _Report:
             holes=seen.holes,
             largest_hole_px=seen.largest_hole_px,
             seen_share=seen.seen / (seen.seen + seen.holes),
-            basis=self._basis(node, seen),
+            basis=self.basis[node] if seen.exact else "axes",
         )
 
-    def _basis(self, node: str, seen: Coverage) -> Basis:
-        if not seen.exact:
-            return "axes"
-        spans = [
-            span for name in self.graph.upstream(node) for span in self.table.spans.get(name, ())
-        ]
-        if not all(span.repeats for span in spans):
-            return "image"
-        return "plane" if all(span.uniform for span in spans) else "position"
+    @cached_property
+    def basis(self) -> Mapping[str, Basis]:
+        """What the coverage behind each node stands for."""
+        return {**self.graph.basis(self.table)}
+
+    @cached_property
+    def lower(self) -> frozenset[str]:
+        """The nodes behind what could not be followed."""
+        return self.graph.downstream(self.graph.unfollowed)
+
+    @cached_property
+    def upper(self) -> frozenset[str]:
+        """The nodes behind what counts more than it sees."""
+        return self.graph.downstream(self.trace.remarks)
 
 
 def _keeps(layer: Layer, rates: tuple[Sizes, ...], bound: Sizes) -> bool:

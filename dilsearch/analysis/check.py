@@ -60,18 +60,29 @@ def check_support(model: nn.Module, example: Example, analysis: Analysis) -> Sup
         name = _measured_name(output, analysis)
         if name is None or output.field_px is None or output.size is None:
             continue
+        first = measure_support(model, inputs, output=name)
+        if len(first.output_size) != len(output.size):
+            continue  # a map laid out as tokens has no position of two indices
+        if first.output_size != output.size:
+            compared += 1
+            differing.append(f"'{output.name}', whose map is of size {first.output_size}")
+            continue
         for position in _positions(output.size):
             compared += 1
             expected = expected_support(analysis.graph, output.node, position, analysis.inputs)
-            measured = measure_support(model, inputs, output=name, position=position)
+            measured = (
+                first
+                if position == first.position
+                else measure_support(model, inputs, output=name, position=position)
+            )
             found = [mask for mask in measured.all_inputs if mask is not None]
             if not all(np.array_equal(a, b) for a, b in zip(expected, found, strict=True)):
                 differing.append(f"'{output.name}' at {position}")
     size = " x ".join(map(str, analysis.input_px))
     if not compared:
         text = (
-            "Nothing to check: what was asked for has no field of its own, or is no output or "
-            "module."
+            "Nothing to check: what was asked for has no field of its own, is no output or module, "
+            "or is laid out as no map."
         )
     elif differing:
         text = (

@@ -37,7 +37,8 @@ def sites_frame(analysis: Analysis) -> pd.DataFrame:
         types |= _spread_types(f"stride_{end}", axes, "_px", _REAL)
     types |= _spread_types("centre", axes, "_px", _REAL) | _spread_types("bound", axes)
     types |= {"bound_ok": _FLAG, "fix": _TEXT} | _GAP_TYPES
-    types |= {"parameters": _WHOLE, "macs": _WHOLE, "global_context": _FLAG}
+    types |= {"parameters": _WHOLE, "macs": _WHOLE}
+    types |= dict.fromkeys(("global_context", "lower_bound", "upper_bound"), _FLAG)
     return _frame([_site_row(site, axes) for site in analysis.sites], types)
 
 
@@ -120,7 +121,7 @@ def is_lower_bound(analysis: Analysis, output: OutputReport) -> bool:
 def is_upper_bound(analysis: Analysis, output: OutputReport) -> bool:
     """Whether more is counted in front of an output than is seen, so that it may see less."""
     before = analysis.graph.upstream(output.node)
-    return any(node in before or node not in analysis.graph for node in analysis.remarks)
+    return not before.isdisjoint(analysis.remarks)
 
 
 def path_field(path: PathReport | None) -> Sizes | None:
@@ -176,6 +177,8 @@ def _site_row(site: SiteReport, axes: Sequence[str]) -> dict[str, Any]:
         "parameters": site.parameters,
         "macs": site.macs,
         "global_context": site.global_context,
+        "lower_bound": site.lower_bound,
+        "upper_bound": site.upper_bound,
     }
 
 
@@ -223,6 +226,8 @@ def _site_json(site: SiteReport) -> dict[str, Any]:
         "parameters": site.parameters,
         "macs": site.macs,
         "global_context": site.global_context,
+        "lower_bound": site.lower_bound,
+        "upper_bound": site.upper_bound,
     }
 
 

@@ -25,6 +25,7 @@ from dilsearch.analysis.neutral_maps import (
 from dilsearch.analysis.neutral_mixing import (
     attention,
     channel_mix,
+    concatenation,
     einsum,
     gated_halves,
     layer_norm,
@@ -86,7 +87,7 @@ _MOVING = frozenset(
 # Moves pixels about, or sums them with positive weights; the axes keep their places.
 _KEEPING = frozenset(
     """
-    cat concat concatenate chunk split split_with_sizes tensor_split unsafe_chunk unsafe_split
+    chunk split split_with_sizes tensor_split unsafe_chunk unsafe_split
     narrow index_select gather take_along_dim roll flip fliplr flipud repeat_interleave pad
     pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle cumsum __setitem__ copy_
     index_copy index_add index_fill scatter scatter_add masked_scatter triu tril constant_pad_nd
@@ -99,6 +100,7 @@ _REDUCTIONS = frozenset(
     """.split()
 )
 _RULES: dict[str, Rule] = {
+    **dict.fromkeys(("cat", "concat", "concatenate"), concatenation),
     **{f"conv{axes}d": convolution for axes in (1, 2, 3)},
     **{f"conv_transpose{axes}d": convolution for axes in (1, 2, 3)},
     **{f"max_pool{axes}d": max_pool for axes in (1, 2, 3)},

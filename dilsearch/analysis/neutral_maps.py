@@ -127,7 +127,8 @@ def adaptive_pool(func: Function, name: str, args: Args, kwargs: Kwargs) -> Tens
         raise _no_indices(name)
     x, axes = settings["input"], _axes(name)
     pooled: Tensor = _AVERAGES[axes](x, settings["output_size"])
-    if all(size == 1 for size in pooled.shape[-axes:]):
+    alone = all(size == 1 for size in x.shape[-axes:])
+    if not alone and all(size == 1 for size in pooled.shape[-axes:]):
         return cut(func, args, kwargs)  # type: ignore[no-any-return]
     return settled(trailing_axes(pooled, axes))
 
@@ -137,6 +138,11 @@ def interpolation(func: Function, name: str, args: Args, kwargs: Kwargs) -> Tens
     settings = dict(zip(_INTERPOLATE, args, strict=False)) | kwargs
     x = settings.pop("input")
     axes = x.ndim - 2
+    if settings.get("antialias"):
+        raise TraceError(
+            f"what the input's pixels do in '{name}' cannot be measured, because it smooths "
+            "against aliasing; measure a part of the network without it"
+        )
     if settings.get("mode", "nearest") == "area":
         return settled(trailing_axes(func(x, **settings), axes))
     for axis in range(axes):

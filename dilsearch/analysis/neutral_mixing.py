@@ -58,25 +58,35 @@ def gated_halves(func: Function, name: str, args: Args, kwargs: Kwargs) -> Tenso
 
 
 def linear(func: Function, name: str, args: Args, kwargs: Kwargs) -> Tensor:
-    """Equal positive weights over channels; global context over a flattened map."""
+    """Equal positive weights; global context over a flattened map, of which no axis is left."""
     settings = dict(zip(("input", "weight", "bias"), args, strict=False)) | kwargs
     x, weight = settings["input"], settings["weight"]
-    if x.ndim - 1 in spatial_axes(x):
+    image = spatial_axes(x)
+    if x.ndim - 1 in image and len(image) == 1:
         values: Tensor = cut(func, (x, weight.double()), {})
         return values
-    result: Tensor = keep_axes(x, x.double() @ evenly(weight).t())
-    return settled(result)
+    result: Tensor = x.double() @ evenly(weight).t()
+    return settled(mark_axes(result, image - {x.ndim - 1}))
+
+
+def concatenation(func: Function, name: str, args: Args, kwargs: Kwargs) -> Tensor:
+    """As it is, one map behind the other's channels; along an axis of the image, global context."""
+    tensors = args[0] if args else kwargs["tensors"]
+    source = next(tensor for tensor in tensors if carries(tensor))
+    dim = kwargs.get("dim", kwargs.get("axis", args[1] if len(args) > 1 else 0)) % source.ndim
+    if dim in spatial_axes(source):
+        return cut(func, args, kwargs)  # type: ignore[no-any-return]
+    result: Tensor = keep_axes(source, func(*args, **kwargs))
+    return result
 
 
 def softmax(func: Function, name: str, args: Args, kwargs: Kwargs) -> Tensor:
-    """The mean over channels at every pixel; global context along an axis of the image."""
+    """The mean over channels; along an axis of the image each pixel itself, beside context."""
     x = args[0] if args else kwargs["input"]
     place = {"gumbel_softmax": 4}.get(name, 1)
     dim = kwargs.get("dim", args[place] if len(args) > place else None)
     dim = (0 if x.ndim in (0, 1, 3) else 1) if dim is None else dim % x.ndim  # as torch does it
-    if dim in spatial_axes(x):
-        return x.detach()  # type: ignore[no-any-return]
-    return _mixed(x, (dim,))
+    return _mixed(x, () if dim in spatial_axes(x) else (dim,))
 
 
 def layer_norm(func: Function, name: str, args: Args, kwargs: Kwargs) -> Tensor:
@@ -97,14 +107,14 @@ def channel_mix(func: Function, name: str, args: Args, kwargs: Kwargs) -> Tensor
 
 
 def reduction(func: Function, name: str, args: Args, kwargs: Kwargs) -> Any:
-    """The mean over the same axes; global context if an axis of the image is among them."""
+    """The mean over the same axes; global context if no axis of the image is left."""
     x = args[0] if args else kwargs["input"]
     place, keep_place = _PLACES.get(name, (1, 2))
     dim = kwargs.get("dim", kwargs.get("axis", args[place] if len(args) > place else None))
     keep = bool(kwargs.get("keepdim", args[keep_place] if len(args) > keep_place else False))
     dims = _dims(None if isinstance(dim, bool | torch.dtype) else dim, x.ndim)
     image = spatial_axes(x)
-    if image & set(dims):
+    if image and image <= set(dims):
         return cut(func, args, kwargs)
     result = settled(x.mean(dims, keepdim=keep)) if dims else x
     left = [axis for axis in range(x.ndim) if keep or axis not in dims]
@@ -120,6 +130,8 @@ def product(func: Function, name: str, args: Args, kwargs: Kwargs) -> Tensor:
     left, right = [*args, *kwargs.values()][:2]
     if name == "__rmatmul__":
         left, right = right, left
+    if right.ndim == 1 and carries(left) and left.ndim - 1 not in spatial_axes(left):
+        return reduction(torch.mean, "mean", (left, -1), {})  # type: ignore[no-any-return]
     if left.ndim < 2 or right.ndim < 2:
         return cut(func, args, kwargs)  # type: ignore[no-any-return]
     sums = (carries(left) and left.ndim - 1 in spatial_axes(left)) or (

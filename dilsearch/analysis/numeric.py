@@ -20,7 +20,7 @@ from dilsearch.analysis.neutral_axes import channels_first
 from dilsearch.analysis.outputs import gradients, pixel_at, position_in, run_and_pick
 from dilsearch.errors import TraceError
 from dilsearch.layers import MixedRateConv, RelaxedConv
-from dilsearch.tracing.shadow import replace_modules
+from dilsearch.tracing.shadow import rates_now, replace_modules
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,7 @@ def measure_support(
     them zero; activations, norms and dropout count as the identity at each pixel, and a maximum, a
     product or a difference as the sum of what it is made of. Global context is left out: pooling
     to one pixel, sums over the whole image, softmax over pixels, linear layers over a flattened
-    map, attention; so is a sum along any axis of the image. Relaxed sites stand with their
+    map, attention. A sum along only some axes of the image counts. Relaxed sites stand with their
     present rates, rounded up.
 
     Args:
@@ -167,7 +167,11 @@ def _stand_in(model: nn.Module) -> nn.Module:
         memo[id(parameter)] = nn.Parameter(values, requires_grad=False)
     for buffer in model.buffers():
         memo[id(buffer)] = _constant(buffer)
-    rates = {name: _present_rates(m) for name, m in model.named_modules() if _is_relaxed(m)}
+    rates = {
+        name: rates_now(module)
+        for name, module in model.named_modules()
+        if isinstance(module, RelaxedConv)
+    }
     try:
         stand_in: nn.Module = copy.deepcopy(model, memo)
     except RuntimeError as fault:
@@ -180,7 +184,9 @@ def _stand_in(model: nn.Module) -> nn.Module:
         for name, module in stand_in.named_modules()
         if isinstance(module, RelaxedConv | MixedRateConv)
     }
-    return replace_modules(stand_in, plain).eval().requires_grad_(False)
+    stand_in = replace_modules(stand_in, plain)
+    stand_in.eval()  # whose result is not the module where somebody overrides it carelessly
+    return stand_in.requires_grad_(False)
 
 
 def _constant(buffer: Tensor) -> Tensor:
@@ -190,19 +196,6 @@ def _constant(buffer: Tensor) -> Tensor:
     else:
         held = buffer.detach().cpu().clone()
     return held.double() if held.is_floating_point() else held
-
-
-def _is_relaxed(module: nn.Module) -> bool:
-    return isinstance(module, RelaxedConv)
-
-
-def _present_rates(conv: nn.Module) -> Any:
-    """The rates of a site within their limits, rounded up: the furthest pixels it reads."""
-    assert isinstance(conv, RelaxedConv)
-    if conv.rate.is_meta:
-        return conv.initial_rates
-    within = torch.minimum(conv.rate.detach(), conv.bound).clamp(min=1).ceil().int()
-    return within.reshape(len(conv.initial_rates), *within.shape[1:]).tolist()
 
 
 def _plain(module: nn.Module, rates: Any) -> nn.Module:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dilsearch.errors import GeometryError
-from dilsearch.geometry import Coverage, FieldGraph, PathCounts
+from dilsearch.geometry import Coverage, FieldGraph, PathCounts, Source
 from dilsearch.geometry.table import nearest
 
 Sizes: TypeAlias = tuple[int, ...]
@@ -72,11 +72,16 @@ class SiteReport:
         centre_px: Input pixel on which the field of position 0 is centred.
         bound: Largest rate per axis that leaves no gap; None for a transposed convolution, and for
             one that has no field.
-        bound_ok: Whether every branch keeps the bound on every axis it spans; None as ``bound``.
+        bound_ok: Whether every branch keeps the bound on every axis it spans; None as ``bound``,
+            and where something in front is not known well enough to tell.
         gaps: Unseen pixels behind it; None if it has no field.
         parameters: Weights and biases.
         macs: Multiply-accumulates for the example's batch; a FLOP count is twice this.
         global_context: Whether a global pooling reaches it.
+        lower_bound: Whether something in front of it could not be followed, so that its field and
+            bound may be larger.
+        upper_bound: Whether more is counted in front of it than is seen, so that they may be
+            smaller.
     """
 
     name: str
@@ -98,6 +103,8 @@ class SiteReport:
     parameters: int
     macs: int
     global_context: bool
+    lower_bound: bool = False
+    upper_bound: bool = False
 
     @property
     def rate(self) -> Sizes:
@@ -154,7 +161,7 @@ class OutputReport:
     """What one output of the network, or one node asked for, sees of the input.
 
     Args:
-        name: ``output``, a key such as ``out`` or ``features[0]``, or the node that was asked for.
+        name: ``output``, a key such as ``out`` or ``features.0``, or the node that was asked for.
         node: The node of the field graph.
         size: Positions of its map per axis; None if it has none, as the scores of a classifier.
         field_px: The largest field among its positions; None if it sees only global context.
@@ -261,9 +268,10 @@ class Analysis:
         return None if gaps is None else gaps.holes
 
     @property
-    def bound_ok(self) -> bool:
-        """Whether every site keeps its bound."""
-        return all(site.bound_ok is not False for site in self.sites)
+    def bound_ok(self) -> bool | None:
+        """Whether every site that has a bound keeps it; None if none has."""
+        kept = [site.bound_ok for site in self.sites if site.bound_ok is not None]
+        return all(kept) if kept else None
 
     @property
     def verdict(self) -> str:
@@ -383,7 +391,8 @@ def find_node(graph: FieldGraph, modules: Mapping[str, str], name: str) -> str:
         return name
     if name in modules:
         return modules[name]
-    known = [*(node.name for node in graph.nodes), *modules]
+    inputs = {node.name for node in graph.nodes if isinstance(node, Source)}
+    known = [*modules, *(node.name for node in graph.nodes if node.name not in inputs)]
     raise GeometryError(f"the network has no node or module '{name}'{nearest(name, known)}")
 
 

@@ -94,7 +94,7 @@ def _no_field_part(analysis: Analysis, output: OutputReport) -> str:
     if not output.global_context:
         return f"'{output.name}' has no field"
     told = (
-        f"'{output.name}' sees the whole image through global context"
+        f"'{output.name}' counts as seeing the whole image, through global context"
         f"{_causes(analysis, output)} and has no field of its own"
     )
     before = _ancestors(analysis.graph, output.node)
@@ -120,8 +120,10 @@ def _bounds_part(analysis: Analysis) -> str:
     broken = [site for site in analysis.sites if site.bound_ok is False]
     count, total = len(broken), len(analysis.sites)
     if not broken:
-        bounded = any(site.bound_ok is not None for site in analysis.sites)
-        return "every bound kept" if bounded else "no site has a bound"
+        told = [site.bound_ok for site in analysis.sites if site.bound is not None]
+        if None in told:
+            return f"no bound known to be broken, and {told.count(None)} of {len(told)} unknown"
+        return "every bound kept" if told else "no site has a bound"
     named = f"{broken[0].name}: {broken[0].fix}"
     if total == 1:
         return f"the only site breaks its bound ({named})"

@@ -496,10 +496,12 @@ def test_what_is_global_context_alone_is_empty():
     assert not measured.touches_border
 
 
-@pytest.mark.parametrize("dims", [(2,), (3,), (2, 3)])
-def test_a_mean_along_an_axis_is_global_context(dims):
+@pytest.mark.parametrize(
+    ("dims", "field"), [((2,), (41, 1)), ((3,), (1, 41)), ((2, 3), (1, 1)), (None, (1, 1))]
+)
+def test_a_mean_along_one_axis_counts_and_over_all_is_global(dims, field):
     measured = support_of(lambda net, x: x + x.mean(dims, keepdim=True))
-    assert measured.field_px == (1, 1)
+    assert measured.field_px == field
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,8 @@ VERDICTS = {
         "of the 31 needed in depth; every bound kept; no holes."
     ),
     analyses.classifier: (
-        "'output' sees the whole image through global context (avgpool) and has no field of its "
-        "own; in front of it the field is 483 x 483 px; every bound kept."
+        "'output' counts as seeing the whole image, through global context (avgpool) and has no "
+        "field of its own; in front of it the field is 483 x 483 px; every bound kept."
     ),
     analyses.branches: (
         "Field 571 x 571 to 575 x 575 px at 'features[0]' (511 x 511 needed: covered); every bound "
