@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from dilsearch.bench.cases import REFERENCE, Case, GrowthCase
 from dilsearch.bench.tables import QUANTITIES
-from dilsearch.report.figures import BLUE, GREEN, GREY, ORANGE
+from dilsearch.report.style import BLUE, GREEN, GREY, ORANGE
 
 _INK, _MUTED, _LINES = "#1A2230", "#566072", "#D8DEE8"
 _WIDTH_IN: Final = 8.0

@@ -149,7 +149,7 @@ def _analyze(target: Target, outputs: Sequence[str]) -> Analysis:
             target.model, target.example, outputs=outputs or target.outputs, plan=target.plan
         )
     except TraceError as error:
-        if "cannot be exported" in str(error):
+        if "measure the field numerically" in str(error) or "device" in str(error):
             raise TraceError(f"{error} To measure it without a trace, add --numeric.") from error
         raise
 

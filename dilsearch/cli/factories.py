@@ -95,7 +95,8 @@ def build_from_factory(
             raise TraceError(
                 f"{target} is a network already and takes no arguments; leave out --kwargs"
             )
-    return made.eval()
+    made.eval()  # whose result is not the module where somebody overrides it carelessly
+    return made
 
 
 def _find(target: str) -> Any:

@@ -17,12 +17,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from dilsearch.report.style import BLUE as BLUE
-from dilsearch.report.style import GREEN as GREEN
-from dilsearch.report.style import GREY as GREY
 from dilsearch.report.style import (
+    BLUE,
+    GREEN,
+    GREY,
     INK,
     MUTED,
+    ORANGE,
     PURPLE,
     clean,
     label,
@@ -31,7 +32,6 @@ from dilsearch.report.style import (
     new_axes,
     new_figure,
 )
-from dilsearch.report.style import ORANGE as ORANGE
 from dilsearch.report.tables import IGNORE_INDEX, NETWORKS, ClassEntry, Predictions
 
 BRANCH_STYLES = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (PURPLE, ":"))
