@@ -214,6 +214,18 @@ def repeating(walk: Walk, call: Call) -> Value:
     return Value(call.shape, x.resized(dim, call.shape[dim]).dims, places)
 
 
+def repeated_blocks(walk: Walk, call: Call, factor: int) -> Value:
+    """Every position of the plane as a block of positions that all see alike."""
+    order = walk.axes_behind(call.first, 2)
+    if order is None:
+        return walk.unfollowed(call)
+    merged = call.first.united([len(call.shape) - 3], walk.uniting(call))
+    result = _resampled(walk, call, merged, order, [Reads.nearest(Fraction(1, factor))] * 2)
+    if merged.places.shape == call.first.places.shape:
+        return result
+    return walk.approximate(call, result, "channels of unlike fields are taken together")
+
+
 Geometry = tuple[Sequence[int], Sequence[int], Sequence[int], Sequence[int]]
 """Taps, stride, anchor and dilation of a window, per axis."""
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from dilsearch.tracing.blocks import reshaped
 from dilsearch.tracing.calls import Call
-from dilsearch.tracing.moving import shifted, spatial_slice, widened
+from dilsearch.tracing.moving import repeated_blocks, shifted, spatial_slice, widened
 from dilsearch.tracing.values import NOWHERE, Value, concatenated, laid_out_alike, met
 from dilsearch.tracing.walk import Walk
 
@@ -188,6 +188,8 @@ def pixel_shuffle(walk: Walk, call: Call) -> Value:
     """Channels laid out as blocks of a finer map."""
     x, factor = call.first, int(call.argument(1, "upscale_factor"))
     *batch, channels, height, width = x.shape
+    if 1 in (height, width):  # an axis of one position has no label to lay blocks along
+        return repeated_blocks(walk, call, factor)
     fine = (*batch, channels // factor**2, factor, factor, height, width)
     return _rearranged(walk, call, fine, (0, 3, 1, 4, 2))
 

@@ -183,12 +183,29 @@ class TestRegSeg:
         found = analyze(model, image(256, 512, 3), outputs=("body.17.conv2",))
         assert found.field_px == (ABLATIONS[name], ABLATIONS[name])
 
-    def test_regnety(self):
-        # golden G04: 479 px at the end of the body, 255 px before its last stage.
+    def test_regnety_and_aspp(self):
+        # golden G04: 479 px at the end of the body, 255 px before its last stage; RegSeg Fig. 2
+        # gives 1055 px with the 3x3 convolutions of an ASPP behind.
+        class WithAspp(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.net = build_model("regnety600mf", num_classes=19)
+                self.aspp = nn.ModuleList(
+                    nn.Conv2d(608, 8, 3, padding=rate, dilation=rate) for rate in (6, 12, 18)
+                )
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                deepest = self.net.features(x)[-1]
+                return torch.cat([branch(deepest) for branch in self.aspp], 1)
+
         with torch.device("meta"):
-            model = build_model("regnety600mf", num_classes=19)
-        found = analyze(model, image(256, 512, 3), outputs=("body.14.conv2", "body.10.conv2"))
-        assert [output.field_px for output in found.outputs] == [(479, 479), (255, 255)]
+            model = WithAspp()
+        nodes = ("output", "net.body.14.conv2", "net.body.10.conv2")
+        found = analyze(model, image(256, 512, 3), outputs=nodes)
+        fields = [output.field_px for output in found.outputs]
+        assert fields == [(1055, 1055), (479, 479), (255, 255)]
+        assert found.bound_ok
+        assert found.holes == 0
 
 
 class TestOutputs:
