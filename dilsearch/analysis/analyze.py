@@ -7,8 +7,7 @@ from functools import cached_property
 import torch
 from torch import nn
 
-from dilsearch.analysis.result import (
-    Analysis,
+from dilsearch.analysis.reports import (
     Basis,
     Gaps,
     GlobalReport,
@@ -18,8 +17,8 @@ from dilsearch.analysis.result import (
     SiteReport,
     Sizes,
     Strides,
-    find_node,
 )
+from dilsearch.analysis.result import Analysis, find_node
 from dilsearch.errors import GeometryError
 from dilsearch.geometry import (
     Coverage,

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from dilsearch.analysis.analyze import analyze
 from dilsearch.analysis.numeric import measure_support
-from dilsearch.analysis.result import Analysis, OutputReport, Sizes
+from dilsearch.analysis.reports import OutputReport, Sizes
+from dilsearch.analysis.result import Analysis
 from dilsearch.errors import DilsearchError
 from dilsearch.geometry import FieldGraph, Source
 from dilsearch.tracing.tracer import Example

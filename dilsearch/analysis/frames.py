@@ -6,8 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from dilsearch.analysis.result import (
-    Analysis,
+from dilsearch.analysis.reports import (
     Gaps,
     GlobalReport,
     HdcReport,
@@ -17,6 +16,7 @@ from dilsearch.analysis.result import (
     Sizes,
     axis_names,
 )
+from dilsearch.analysis.result import Analysis
 
 _WHOLE, _REAL, _FLAG, _TEXT = "Int64", "Float64", "boolean", "string"
 

@@ -14,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from dilsearch.analysis.frames import is_lower_bound, is_upper_bound, path_field
-from dilsearch.analysis.result import Analysis, Gaps, OutputReport, SiteReport, Sizes, Strides
+from dilsearch.analysis.reports import Gaps, OutputReport, SiteReport, Sizes, Strides
+from dilsearch.analysis.result import Analysis
 from dilsearch.report.sizes import (
     axes_of,
     count_text,

@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterable
 
 from dilsearch.analysis.frames import is_lower_bound, is_upper_bound
 from dilsearch.analysis.printing import print_analysis
-from dilsearch.analysis.result import Analysis, Gaps, OutputReport, Sizes
+from dilsearch.analysis.reports import Gaps, OutputReport, Sizes
+from dilsearch.analysis.result import Analysis
 from dilsearch.geometry import FieldGraph
 from dilsearch.geometry.nodes import sources_of
 from dilsearch.report.sizes import axes_of, reach, whole_text

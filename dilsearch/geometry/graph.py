@@ -14,13 +14,11 @@ from dilsearch.errors import GeometryError, PlanError
 from dilsearch.geometry.coverage import Coverage
 from dilsearch.geometry.forwards import Forwards
 from dilsearch.geometry.nodes import (
-    GlobalContext,
     Join,
     Node,
     Part,
     Rates,
     Resample,
-    Source,
     Spans,
     Tables,
     Window,
@@ -30,6 +28,7 @@ from dilsearch.geometry.nodes import (
 )
 from dilsearch.geometry.routes import Choice, Route, routes
 from dilsearch.geometry.spans import Span
+from dilsearch.geometry.structure import check_axes, check_names, split_context
 from dilsearch.geometry.support import PathCounts, count_paths, support
 from dilsearch.geometry.table import FieldRow, FieldTable, fields_of, nearest
 from dilsearch.plan import DilationPlan, SiteRates
@@ -65,9 +64,9 @@ class FieldGraph:
     _by_name: Mapping[str, Node] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _check_names(self.nodes, (*self.outputs, *self.unfollowed))
-        _check_axes(self.nodes)
-        context, local = _split_context(self.nodes)
+        check_names(self.nodes, (*self.outputs, *self.unfollowed))
+        check_axes(self.nodes)
+        context, local = split_context(self.nodes)
         object.__setattr__(self, "_context", context)
         object.__setattr__(self, "_local", local)
         object.__setattr__(self, "_by_name", {node.name: node for node in self.nodes})
@@ -451,59 +450,6 @@ class FieldGraph:
     def _last_site(self, plan: DilationPlan | None) -> str | None:
         sites = [n.name for n in self._local if isinstance(n, Window) and n.site]
         return next((s for s in reversed(sites) if plan is None or s in plan), None)
-
-
-def _check_names(nodes: tuple[Node, ...], named: tuple[str, ...]) -> None:
-    repeated = [name for name, count in Counter(n.name for n in nodes).items() if count > 1]
-    if repeated:
-        raise GeometryError(f"the name '{repeated[0]}' stands for two nodes; names must be unique")
-    earlier: set[str] = set()
-    windows: set[str] = set()
-    for node in nodes:
-        if isinstance(node, Join) and not node.sources:
-            raise GeometryError(f"node '{node.name}' joins nothing; give it at least one source")
-        for source in sources_of(node):
-            if source not in earlier:
-                raise GeometryError(
-                    f"node '{node.name}' reads '{source}', which is not among the nodes before it; "
-                    "list every node behind those it reads"
-                )
-        if isinstance(node, Part) and node.window not in windows:
-            raise GeometryError(
-                f"node '{node.name}' is part of '{node.window}', which is no window before it; "
-                "list the window first"
-            )
-        if isinstance(node, Window):
-            windows.add(node.name)
-        earlier.add(node.name)
-    for name in named:
-        if name not in earlier:
-            raise GeometryError(
-                f"'{name}' is given as output or unfollowed, but is no node{nearest(name, earlier)}"
-            )
-
-
-def _check_axes(nodes: tuple[Node, ...]) -> None:
-    axes = {node.name: count for node in nodes if (count := axes_of(node)) is not None}
-    if len(set(axes.values())) > 1:
-        listed = ", ".join(f"'{name}' has {count}" for name, count in axes.items())
-        raise GeometryError(f"nodes differ in their number of axes ({listed}); give all the same")
-
-
-def _split_context(nodes: tuple[Node, ...]) -> tuple[frozenset[str], tuple[Node, ...]]:
-    """Names behind a global pooling, and the nodes with a field, joins freed of the others."""
-    context: set[str] = set()
-    local: dict[str, Node] = {}
-    for node in nodes:
-        sources = sources_of(node)
-        near = tuple(name for name in sources if name in local)
-        if isinstance(node, GlobalContext) or any(name in context for name in sources):
-            context.add(node.name)
-        if isinstance(node, Source):
-            local[node.name] = node
-        elif near and not isinstance(node, GlobalContext):
-            local[node.name] = replace(node, sources=near) if isinstance(node, Join) else node
-    return frozenset(context), tuple(local.values())
 
 
 def on_every_axis(rates: Sequence[int], window: Window) -> Rates:

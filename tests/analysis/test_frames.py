@@ -17,7 +17,8 @@ from dilsearch.analysis.frames import (
     outputs_frame,
     sites_frame,
 )
-from dilsearch.analysis.result import Analysis, OutputReport, SiteReport
+from dilsearch.analysis.reports import OutputReport, SiteReport
+from dilsearch.analysis.result import Analysis
 
 GAP_KEYS = {"holes", "largest_hole_px", "seen_share", "basis"}
 

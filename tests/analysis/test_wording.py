@@ -9,7 +9,8 @@ import analyses
 import pytest
 from rich.console import Console
 
-from dilsearch.analysis.result import Analysis, Gaps
+from dilsearch.analysis.reports import Gaps
+from dilsearch.analysis.result import Analysis
 from dilsearch.analysis.wording import print_analysis, verdict
 
 LOST = "fft_fft2 in encoder.mixer[0]"

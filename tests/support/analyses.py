@@ -5,8 +5,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
-from dilsearch.analysis.result import (
-    Analysis,
+from dilsearch.analysis.reports import (
     Gaps,
     GlobalReport,
     HdcReport,
@@ -14,6 +13,7 @@ from dilsearch.analysis.result import (
     PathReport,
     SiteReport,
 )
+from dilsearch.analysis.result import Analysis
 from dilsearch.geometry import FieldGraph, GlobalContext, Source, Window
 
 Size = tuple[int, ...]
