@@ -175,7 +175,14 @@ class TestRegSeg:
         assert found.parameters == 3_334_951  # golden G07
         assert found.macs == 38_353_186_560  # golden G10, convolutions only
 
-    @pytest.mark.parametrize("name", ABLATIONS)
+    @pytest.mark.parametrize(
+        "name",
+        # a trace takes seconds; the arithmetic of all seven is also in tests/geometry
+        [
+            n if n in ("exp48", "exp51") else pytest.param(n, marks=pytest.mark.slow)
+            for n in ABLATIONS
+        ],
+    )
     def test_ablations(self, name: str):
         # golden G02: the authors' ablation table.
         with torch.device("meta"):
