@@ -39,7 +39,7 @@ class SupportCheck:
 
 
 def check_support(model: nn.Module, example: Example, analysis: Analysis) -> SupportCheck:
-    """Measure what the analysis says, at the middle and the corners of every output's map.
+    """Measure what the analysis says, at the middle, the first and the last position of each map.
 
     Sets are compared inside the image, where padding cuts paths off. Where the analysis could not
     follow an operation, the engines need not agree, and the sentence says so.

@@ -1,18 +1,21 @@
 """What an analysis finds: values that the table, the files and the figures are made from."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
-import pandas as pd
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from dilsearch.analysis.reports import GlobalReport, OutputReport, SiteReport, Sizes, Strides
 from dilsearch.errors import GeometryError
 from dilsearch.geometry import Coverage, FieldGraph, PathCounts, Source
 from dilsearch.geometry.table import nearest
+
+if TYPE_CHECKING:  # frames and figures are imported when they are asked for
+    import numpy as np
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, kw_only=True)

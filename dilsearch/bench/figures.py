@@ -10,16 +10,14 @@ from typing import Final
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from dilsearch.bench.cases import REFERENCE, Case, GrowthCase
 from dilsearch.bench.tables import QUANTITIES
-from dilsearch.report.style import BLUE, GREEN, GREY, ORANGE
+from dilsearch.report.style import BLUE, GREEN, GREY, INK, ORANGE, clean, new_figure
 
-_INK, _MUTED, _LINES = "#1A2230", "#566072", "#D8DEE8"
 _WIDTH_IN: Final = 8.0
 _ROW_IN: Final = 0.3
 _MARKS: Final[Mapping[str, tuple[str, str]]] = {
@@ -59,7 +57,7 @@ def ratios_figure(results: pd.DataFrame) -> Figure | None:
     panels = [(name, compared[compared["quantity"] == name]) for name in _TITLES]
     panels = [(name, rows) for name, rows in panels if len(rows)]
     heights = [rows["case"].nunique() for _, rows in panels]
-    figure = _figure(_ROW_IN * sum(heights) + 0.45 * len(panels) + 0.9)
+    figure = new_figure(_ROW_IN * sum(heights) + 0.45 * len(panels) + 0.9, width_in=_WIDTH_IN)
     grid = figure.subplots(
         len(panels), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
     )
@@ -68,7 +66,7 @@ def ratios_figure(results: pd.DataFrame) -> Figure | None:
     lowest = grid[-1, 0]
     lowest.set_xscale("log")
     _plain_ticks(lowest.xaxis)
-    lowest.set_xlabel(f"times {REFERENCE}", fontsize=9, color=_INK)
+    lowest.set_xlabel(f"times {REFERENCE}", fontsize=9, color=INK)
     _legend(figure, [name for name in _MARKS if (compared["contestant"] == name).any()])
     return figure
 
@@ -87,7 +85,7 @@ def growth_figure(results: pd.DataFrame, cases: Sequence[Case]) -> Figure | None
     growing = [case for case in cases if isinstance(case, GrowthCase) and case.name in measured]
     if not growing:
         return None
-    figure = _figure(5.2)
+    figure = new_figure(5.2, width_in=_WIDTH_IN)
     grid = figure.subplots(2, len(growing), sharex="col", sharey="row", squeeze=False)
     present = [name for name in _MARKS if (results["contestant"] == name).any()]
     for column, case in enumerate(growing):
@@ -95,18 +93,18 @@ def growth_figure(results: pd.DataFrame, cases: Sequence[Case]) -> Figure | None
         _draw_growth(grid[0, column], rows, "median", present)
         _draw_growth(grid[1, column], rows, "ratio", [n for n in present if n != REFERENCE])
         grid[1, column].axhline(1, color=_MARKS[REFERENCE][0], lw=1.0, ls="--", zorder=1)
-        grid[0, column].set_title(case.title, fontsize=9.5, color=_INK, loc="left")
-        grid[1, column].set_xlabel(case.axis, fontsize=9, color=_INK)
+        grid[0, column].set_title(case.title, fontsize=9.5, color=INK, loc="left")
+        grid[1, column].set_xlabel(case.axis, fontsize=9, color=INK)
         values = list(case.points)
         grid[1, column].set_xticks(values, [f"{value:g}" for value in values])
-    grid[0, 0].set_ylabel(QUANTITIES["forward_backward_ms"], fontsize=9, color=_INK)
-    grid[1, 0].set_ylabel(f"times {REFERENCE}", fontsize=9, color=_INK)
+    grid[0, 0].set_ylabel(QUANTITIES["forward_backward_ms"], fontsize=9, color=INK)
+    grid[1, 0].set_ylabel(f"times {REFERENCE}", fontsize=9, color=INK)
     _legend(figure, present)
     return figure
 
 
 def _draw_ratios(axes: Axes, rows: pd.DataFrame, title: str) -> None:
-    _clean(axes)
+    clean(axes)
     cases = list(dict.fromkeys(rows["case"]))
     for name, (color, shape) in _MARKS.items():
         chosen = rows[rows["contestant"] == name]
@@ -122,15 +120,15 @@ def _draw_ratios(axes: Axes, rows: pd.DataFrame, title: str) -> None:
         axes.scatter(
             chosen["ratio"], places, s=26, marker=shape, color=color, linewidths=0, zorder=3
         )
-    axes.axvline(1, color=_INK, ls="--", lw=1.0, zorder=1)
+    axes.axvline(1, color=INK, ls="--", lw=1.0, zorder=1)
     axes.set_ylim(len(cases) - 0.5, -0.5)
     axes.set_yticks(range(len(cases)), cases, parse_math=False)
-    axes.tick_params(axis="y", length=0, labelsize=8.5, labelcolor=_INK)
-    axes.set_title(title, fontsize=9.5, color=_INK, loc="left")
+    axes.tick_params(axis="y", length=0, labelsize=8.5, labelcolor=INK)
+    axes.set_title(title, fontsize=9.5, color=INK, loc="left")
 
 
 def _draw_growth(axes: Axes, rows: pd.DataFrame, column: str, names: Sequence[str]) -> None:
-    _clean(axes)
+    clean(axes)
     for name in names:
         color, shape = _MARKS[name]
         chosen = rows[rows["contestant"] == name]
@@ -146,20 +144,6 @@ def _plain_ticks(axis: Axis) -> None:
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
-
-
-def _figure(height_in: float) -> Figure:
-    figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _clean(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_LINES)
-    axes.grid(color=_LINES, lw=0.6, alpha=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=_MUTED, labelsize=8, length=3, width=0.8)
 
 
 def _legend(figure: Figure, names: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
 """The two engines see the same pixels: what the field graph says, and what a gradient measures.
 
-Sets are compared pixel for pixel at the middle and the corners of every output's map.
+Sets are compared pixel for pixel at the middle, the first and the last position of every map.
 """
 
 from collections.abc import Callable

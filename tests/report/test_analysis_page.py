@@ -2,7 +2,6 @@
 
 import html
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,32 +10,13 @@ from pathlib import Path
 
 import analyses
 import pytest
+from browser import BROWSER, FLAGS
 from matplotlib.figure import Figure
 
 from dilsearch.analysis.frames import as_json
 from dilsearch.analysis.result import Analysis
 from dilsearch.report.analysis_page import render_page, write_page
 
-BROWSER = next(
-    (
-        found
-        for name in ("chromium", "chromium-browser", "google-chrome")
-        if (found := shutil.which(name))
-    ),
-    None,
-)
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--hide-scrollbars",
-    "--dump-dom",
-)
 TIMES = "\N{MULTIPLICATION SIGN}"
 VOID = {"meta", "img", "br", "wbr"}
 

@@ -2,30 +2,14 @@
 
 import html
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-BROWSER = next((found for name in NAMES if (found := shutil.which(name))), None)
+from browser import BROWSER, FLAGS
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium found to render the page")
-
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--hide-scrollbars",
-    "--dump-dom",
-)
 
 
 def _overflow_px(page: str, width_px: int, folder: Path) -> int:

@@ -1,11 +1,9 @@
 """The picture of a field: every pixel and hole of it, whatever its size and number of axes."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
+from figure_parts import coverage, head, legend, paths
 from matplotlib.colors import to_hex, to_rgb
-from matplotlib.figure import Figure
 from matplotlib.patches import ConnectionPatch, Rectangle
 
 from dilsearch.report.coverage_figure import HOLE, coverage_figure
@@ -13,61 +11,35 @@ from dilsearch.report.field_parts import blocks
 from dilsearch.report.style import BLUE
 
 
-def _paths(rates: Sequence[int], axes: int = 2) -> np.ndarray:
-    """Paths through 3-tap convolutions of these rates, relative to the most."""
-    line = np.ones(1)
-    for rate in rates:
-        taps = np.zeros(2 * rate + 1)
-        taps[::rate] = 1
-        line = np.convolve(line, taps)
-    counts = line
-    for _ in range(axes - 1):
-        counts = np.multiply.outer(counts, line)
-    return counts / counts.max()
-
-
-def _coverage(counts: np.ndarray, **options: object) -> Figure:
-    origin = [-(side // 2) for side in counts.shape]
-    return coverage_figure(counts > 0, counts, origin_px=origin, title="output", **options)
-
-
-def _head(figure: Figure) -> list[str]:
-    return figure.get_suptitle().split("\n")
-
-
-def _legend(figure: Figure) -> list[str]:
-    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
-
-
 def _hole_like(picture: np.ndarray) -> np.ndarray:
     return np.isclose(picture, to_rgb(HOLE), atol=0.01).all(axis=-1)
 
 
 def test_gridding_is_drawn_pixel_by_pixel_and_its_holes_are_counted() -> None:
-    figure = _coverage(_paths((2, 2, 2)))
-    assert _head(figure) == ["output", "13 × 13 px: 120 holes, 29 % of the pixels are seen"]  # noqa: RUF001
+    figure = coverage(paths((2, 2, 2)))
+    assert head(figure) == ["output", "13 × 13 px: 120 holes, 29 % of the pixels are seen"]  # noqa: RUF001
     picture = figure.axes[0].images[0]
     assert _hole_like(np.asarray(picture.get_array())).sum() == 120
     assert picture.get_extent() == [-6.5, 6.5, 6.5, -6.5]
-    assert _legend(figure) == ["output position", "not seen"]
+    assert legend(figure) == ["output position", "not seen"]
     assert figure.axes[1].get_xlabel() == "paths to the position, relative to the most"
 
 
 def test_a_field_without_holes_says_so_and_has_no_colour_for_them() -> None:
-    figure = _coverage(_paths((1, 2, 5)))
-    assert _head(figure)[1].endswith("no holes, every pixel is seen")
+    figure = coverage(paths((1, 2, 5)))
+    assert head(figure)[1].endswith("no holes, every pixel is seen")
     assert not _hole_like(np.asarray(figure.axes[0].images[0].get_array())).any()
-    assert _legend(figure) == ["output position"]
+    assert legend(figure) == ["output position"]
 
 
 def test_one_hole_is_no_plural() -> None:
-    counts = _paths((1, 1))
+    counts = paths((1, 1))
     counts[0, 0] = 0
-    assert "1 hole," in _head(_coverage(counts))[1]
+    assert "1 hole," in head(coverage(counts))[1]
 
 
 def test_more_paths_are_darker_and_no_seen_pixel_is_as_light_as_a_hole() -> None:
-    picture = np.asarray(_coverage(_paths((1, 1, 1, 1))).axes[0].images[0].get_array())
+    picture = np.asarray(coverage(paths((1, 1, 1, 1))).axes[0].images[0].get_array())
     grey = picture @ np.array([0.299, 0.587, 0.114])
     line = grey[4]
     assert (np.diff(line[:5]) < 0).all()
@@ -75,28 +47,28 @@ def test_more_paths_are_darker_and_no_seen_pixel_is_as_light_as_a_hole() -> None
 
 
 def test_the_position_is_marked_at_its_own_pixel() -> None:
-    (mark,) = _coverage(_paths((1, 1))).axes[0].lines
+    (mark,) = coverage(paths((1, 1))).axes[0].lines
     assert (list(mark.get_xdata()), list(mark.get_ydata())) == ([0], [0])
 
 
 def test_without_counts_seen_pixels_look_alike_and_there_is_no_colour_bar() -> None:
-    seen = _paths((2, 2)) > 0
+    seen = paths((2, 2)) > 0
     figure = coverage_figure(seen, origin_px=(-4, -4), title="output")
     assert len(figure.axes) == 1
     picture = np.asarray(figure.axes[0].images[0].get_array())
     assert {to_hex(color) for color in picture[seen]} == {BLUE.lower()}
-    assert _legend(figure) == ["output position", "seen", "not seen"]
+    assert legend(figure) == ["output position", "seen", "not seen"]
 
 
 def test_a_single_hole_stays_visible_in_a_large_field() -> None:
     counts = np.ones((1000, 1000))
-    whole = np.asarray(_coverage(counts).axes[0].images[0].get_array())
+    whole = np.asarray(coverage(counts).axes[0].images[0].get_array())
     counts[803, 207] = 0
-    figure = _coverage(counts)
+    figure = coverage(counts)
     drawn = np.asarray(figure.axes[0].images[0].get_array())
     changed = np.argwhere(np.abs(drawn - whole).max(axis=-1) > 0.2)
     assert changed.tolist() == [[803 // 8, 207 // 8]]
-    assert "one dot: 8 × 8 px" in _legend(figure)  # noqa: RUF001
+    assert "one dot: 8 × 8 px" in legend(figure)  # noqa: RUF001
     # The part drawn again has moved to it, and shows it as one pixel.
     assert figure.axes[1].get_title(loc="left") == "64 × 64 px at the nearest hole"  # noqa: RUF001
     part = _hole_like(np.asarray(figure.axes[1].images[0].get_array()))
@@ -106,12 +78,12 @@ def test_a_single_hole_stays_visible_in_a_large_field() -> None:
 
 
 def test_the_middle_of_a_large_field_is_drawn_again_where_it_has_holes() -> None:
-    figure = _coverage(_paths((2,) * 40))
+    figure = coverage(paths((2,) * 40))
     assert figure.axes[1].get_title(loc="left") == "64 × 64 px at the position"  # noqa: RUF001
     assert figure.axes[1].images[0].get_size() == (64, 64)
     # The mark stands in the whole as well, unless it would cover the frame around the part.
     assert [len(axes.lines) for axes in figure.axes[:2]] == [1, 1]
-    larger = _coverage(_paths((2,) * 200))
+    larger = coverage(paths((2,) * 200))
     assert [len(axes.lines) for axes in larger.axes[:2]] == [0, 1]
     assert [type(artist) for artist in figure.artists] == [ConnectionPatch] * 2
 
@@ -128,21 +100,21 @@ def test_colours_span_eight_decades_at_most() -> None:
 
 
 def test_the_image_is_outlined_only_where_the_field_reaches_beyond_it() -> None:
-    counts = _paths((1, 2, 5))
+    counts = paths((1, 2, 5))
 
     def outlines(image_px: tuple[int, int]) -> list[tuple[float, ...]]:
-        patches = _coverage(counts, image_px=image_px).axes[0].patches
+        patches = coverage(counts, image_px=image_px).axes[0].patches
         found = [patch for patch in patches if isinstance(patch, Rectangle)]
         return [(*patch.get_xy(), patch.get_width(), patch.get_height()) for patch in found]
 
     assert outlines((10, 40)) == [(-20.5, -5.5, 40, 10)] * 2
     assert outlines((17, 17)) == []
-    assert "image" in _legend(_coverage(counts, image_px=(10, 40)))
+    assert "image" in legend(coverage(counts, image_px=(10, 40)))
 
 
 def test_a_series_has_a_bar_for_each_pixel_seen_and_a_tick_for_each_hole() -> None:
-    figure = _coverage(_paths((2, 4), axes=1))
-    assert _head(figure)[1] == "13 px: 6 holes, 53.8 % of the pixels are seen"
+    figure = coverage(paths((2, 4), axes=1))
+    assert head(figure)[1] == "13 px: 6 holes, 53.8 % of the pixels are seen"
     bars = [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
     assert [bar.get_x() + bar.get_width() / 2 for bar in bars] == pytest.approx(range(-6, 7, 2))
     (strip,) = figure.axes[0].collections
@@ -161,11 +133,11 @@ def test_a_long_series_keeps_its_only_hole() -> None:
         (path,) = strip.get_paths()
         assert path.vertices[:, 0].min() < 1234 - 4999 < path.vertices[:, 0].max()
     assert figure.axes[1].get_xlim()[1] - figure.axes[1].get_xlim()[0] == 64
-    assert "one bar above: 20 px" in _legend(figure)
+    assert "one bar above: 20 px" in legend(figure)
 
 
 def test_a_volume_is_three_planes_through_the_position() -> None:
-    counts = _paths((1, 2), axes=3)[2:]
+    counts = paths((1, 2), axes=3)[2:]
     figure = coverage_figure(counts > 0, counts, origin_px=(-1, -3, -3), title="output")
     titles = [axes.get_title(loc="left") for axes in figure.axes[:3]]
     assert titles == ["depth 0", "row 0", "column 0"]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 import pytest
+from figure_parts import coverage, head, legend, paths
 from matplotlib.collections import LineCollection
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
@@ -22,32 +23,6 @@ from dilsearch.report.field_figures import (
 from dilsearch.report.field_parts import common_path
 from dilsearch.report.figures import as_png, as_svg
 from dilsearch.report.style import ORANGE
-
-
-def _paths(rates: Sequence[int], axes: int = 2) -> np.ndarray:
-    """Paths through 3-tap convolutions of these rates, relative to the most."""
-    line = np.ones(1)
-    for rate in rates:
-        taps = np.zeros(2 * rate + 1)
-        taps[::rate] = 1
-        line = np.convolve(line, taps)
-    counts = line
-    for _ in range(axes - 1):
-        counts = np.multiply.outer(counts, line)
-    return counts / counts.max()
-
-
-def _coverage(counts: np.ndarray, **options: object) -> Figure:
-    origin = [-(side // 2) for side in counts.shape]
-    return coverage_figure(counts > 0, counts, origin_px=origin, title="output", **options)
-
-
-def _head(figure: Figure) -> list[str]:
-    return figure.get_suptitle().split("\n")
-
-
-def _legend(figure: Figure) -> list[str]:
-    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
 
 def _texts(figure: Figure) -> list[str]:
@@ -74,10 +49,10 @@ def test_growth_of_equal_axes_is_one_line_and_names_the_node_that_suffices() -> 
     curve = next(line for line in figure.axes[0].lines if len(line.get_xdata()) == 5)
     assert list(curve.get_ydata()) == [3, 7, 23, 63, 95]
     assert _texts(figure) == ["needed: 63 px", "net.body.3: 63 px"]
-    assert _head(figure)[1:] == ["95 px, 1.51 times the 63 px needed"]
+    assert head(figure)[1:] == ["95 px, 1.51 times the 63 px needed"]
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == list("01234")
     assert figure.axes[0].get_xlabel() == "nodes that widen the field in net.body"
-    assert _legend(figure) == []
+    assert legend(figure) == []
 
 
 def test_growth_that_does_not_suffice_names_no_node() -> None:
@@ -88,11 +63,11 @@ def test_growth_that_does_not_suffice_names_no_node() -> None:
 
 def test_growth_of_different_axes_is_two_lines_with_their_own_needs() -> None:
     figure = growth_figure(_growth([3, 9, 15], [3, 5, 7]), needed_px=(9, 19))
-    assert _legend(figure) == ["height", "width"]
+    assert legend(figure) == ["height", "width"]
     assert sorted(_levels(figure))[-2:] == [9, 19]
     assert "needed height: 9 px" in _texts(figure)
     assert "needed width: 19 px" in _texts(figure)
-    assert len(_head(figure)) == 3
+    assert len(head(figure)) == 3
 
 
 def test_growth_is_logarithmic_from_a_twentyfold_span_on() -> None:
@@ -136,16 +111,16 @@ def test_a_broken_bound_is_crossed_and_its_site_named_in_vermilion() -> None:
     assert _texts(figure) == ["4 > 2"]
     colors = [text.get_color() for text in figure.axes[0].get_xticklabels()]
     assert [color == ORANGE for color in colors] == [False, False, False, True, False]
-    assert _head(figure)[1] == "1 of 5 sites breaks its bound"
-    assert "above it" in _legend(figure)
+    assert head(figure)[1] == "1 of 5 sites breaks its bound"
+    assert "above it" in legend(figure)
     assert len(figure.axes) == 1
 
 
 def test_bounds_that_are_kept_leave_nothing_in_vermilion() -> None:
     figure = bounds_figure(_sites(5))
     assert _crosses(figure) == []
-    assert _head(figure)[1] == "every rate keeps its bound"
-    assert _legend(figure) == ["rate", "up to the bound"]
+    assert head(figure)[1] == "every rate keeps its bound"
+    assert legend(figure) == ["rate", "up to the bound"]
 
 
 def test_bounds_are_drawn_at_their_values() -> None:
@@ -192,7 +167,7 @@ def test_a_site_without_a_bound_is_a_hollow_dot() -> None:
     figure = bounds_figure(sites)
     hollow = [line.get_xdata()[0] for line in figure.axes[0].lines if _is_hollow(line)]
     assert hollow == [1]
-    assert _legend(figure)[-1] == "rate, no bound"
+    assert legend(figure)[-1] == "rate, no bound"
     assert _crosses(figure) == []
 
 
@@ -227,8 +202,8 @@ def test_effective_field_has_its_contour_box_and_mark() -> None:
     radii = np.hypot(edge[:, 0] - 40, edge[:, 1] - 30)
     # A disk of radius r holds 1 - exp(-r^2 / 2 s^2) of a round bell.
     assert radii == pytest.approx(6 * np.sqrt(-2 * np.log(0.05)), rel=0.08)
-    assert _legend(figure) == ["output position", "95 % of the gradient", "theoretical field"]
-    assert "field 60 × 41 px; 95 % of the gradient on" in _head(figure)[1]  # noqa: RUF001
+    assert legend(figure) == ["output position", "95 % of the gradient", "theoretical field"]
+    assert "field 60 × 41 px; 95 % of the gradient on" in head(figure)[1]  # noqa: RUF001
 
 
 def test_effective_field_draws_nothing_that_is_not_known() -> None:
@@ -257,19 +232,19 @@ def test_threshold_keeps_the_fewest_pixels_that_hold_the_share() -> None:
 
 def test_a_gradient_that_is_zero_is_told() -> None:
     figure = effective_figure(np.zeros((8, 8)), position=(4, 4))
-    assert _head(figure)[1] == "the gradient is 0 everywhere"
+    assert head(figure)[1] == "the gradient is 0 everywhere"
     assert as_png(figure)
 
 
 def test_an_even_gradient_lies_on_as_many_pixels_as_its_share() -> None:
     figure = effective_figure(np.ones((20, 20)), share=1.0)
-    assert _head(figure)[1] == "100 % of the gradient on 100 % of the image's pixels"
+    assert head(figure)[1] == "100 % of the gradient on 100 % of the image's pixels"
 
 
 def test_effective_field_of_a_series_and_of_a_volume() -> None:
     line = effective_figure(_bell()[30], field_box_px=[(20, 61)], position=(40,))
     assert list(line.axes[0].lines[0].get_ydata()) == _bell()[30].tolist()
-    assert _legend(line) == ["theoretical field", "95 % of the gradient", "output position"]
+    assert legend(line) == ["theoretical field", "95 % of the gradient", "output position"]
     volume = np.stack([_bell(), 0.5 * _bell()])
     planes = effective_figure(volume, position=(0, 30, 40))
     assert [axes.get_title(loc="left") for axes in planes.axes[:3]] == [
@@ -282,8 +257,8 @@ def test_effective_field_of_a_series_and_of_a_volume() -> None:
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda: _coverage(_paths((2,) * 40)),
-        lambda: _coverage(_paths((2, 4), axes=1)),
+        lambda: coverage(paths((2,) * 40)),
+        lambda: coverage(paths((2, 4), axes=1)),
         lambda: growth_figure(_growth([3, 9, 15], [3, 5, 7]), needed_px=(9, 19)),
         lambda: bounds_figure(_sites(30, broken=[3])),
         lambda: effective_figure(_bell(), field_box_px=[(5, 55), (20, 61)], position=(30, 40)),
