@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from dilsearch.errors import GeometryError
 
@@ -38,8 +39,7 @@ class Reads:
     @classmethod
     def window(cls, taps: int, *, rate: int = 1, stride: int = 1, anchor: int = 0) -> "Reads":
         """A convolution or pooling, whose tap ``(taps - 1) // 2`` lies ``anchor`` on at first."""
-        first = anchor - (taps - 1) // 2 * rate
-        return cls((tuple(first + tap * rate for tap in range(taps)),), stride)
+        return _window(taps, rate, stride, anchor)
 
     @classmethod
     def transposed(cls, taps: int, *, rate: int = 1, stride: int = 1, padding: int = 0) -> "Reads":
@@ -109,6 +109,13 @@ class Reads:
     @classmethod
     def _periodic(cls, scale: Fraction, offsets: Iterable[tuple[int, ...]]) -> "Reads":
         return cls(tuple(offsets), scale.numerator)
+
+
+@lru_cache(maxsize=4096)
+def _window(taps: int, rate: int, stride: int, anchor: int) -> Reads:
+    """Remembered, because a search asks for the same few at every step."""
+    first = anchor - (taps - 1) // 2 * rate
+    return Reads((tuple(first + tap * rate for tap in range(taps)),), stride)
 
 
 def _period(scale: Fraction) -> range:
