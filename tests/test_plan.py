@@ -9,13 +9,56 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dilsearch.errors import PlanError
-from dilsearch.plan import DilationPlan, SiteRates
+from dilsearch.plan import DilationPlan, SiteRates, shown_rates
 
 PLAN = DilationPlan(
     {"body.0.conv2": SiteRates("branch", (1, 2.5)), "head.conv": SiteRates("site", (3,))}
 )
+APART = DilationPlan(
+    {
+        "a": SiteRates("site", (1, 2.5), axes=2),
+        "b": SiteRates("channel", (1, 2, 3, 4.5), axes=2),
+        "c": SiteRates("channel", (4, 8), causal=True),
+    }
+)
+GOLDEN_APART = """{
+  "schema_version": 2,
+  "sites": {
+    "a": {
+      "kind": "site",
+      "rates": [
+        [
+          1,
+          2.5
+        ]
+      ]
+    },
+    "b": {
+      "kind": "channel",
+      "rates": [
+        [
+          1,
+          2
+        ],
+        [
+          3,
+          4.5
+        ]
+      ]
+    },
+    "c": {
+      "kind": "channel",
+      "rates": [
+        4,
+        8
+      ],
+      "causal": true
+    }
+  }
+}
+"""
 GOLDEN = """{
-  "schema_version": 1,
+  "schema_version": 2,
   "sites": {
     "body.0.conv2": {
       "kind": "branch",
@@ -34,11 +77,22 @@ GOLDEN = """{
 }
 """
 
+GOLDEN_1 = GOLDEN.replace('"schema_version": 2', '"schema_version": 1')
+"""Written before there were channels and separate axes, and byte for byte what it was then."""
+
 rates = st.floats(min_value=1e-3, max_value=1e6)
-sites = st.one_of(
-    st.builds(SiteRates, st.just("site"), st.tuples(rates)),
-    st.builds(SiteRates, st.just("branch"), st.lists(rates, min_size=1, max_size=4).map(tuple)),
-)
+
+
+@st.composite
+def site_rates(draw: st.DrawFn) -> SiteRates:
+    kind = draw(st.sampled_from(["site", "branch", "channel"]))
+    axes = draw(st.integers(1, 3))
+    count = axes * (1 if kind == "site" else draw(st.integers(1, 4)))
+    values = draw(st.lists(rates, min_size=count, max_size=count))
+    return SiteRates(kind, tuple(values), axes, draw(st.booleans()))
+
+
+sites = site_rates()
 plans = st.dictionaries(st.text(min_size=1, max_size=12), sites, max_size=4).map(DilationPlan)
 
 
@@ -92,9 +146,10 @@ class TestValue:
     @pytest.mark.parametrize(
         ("kind", "values", "text"),
         [
-            ("channel", (1,), "kind 'channel' is unknown; use one of site, branch"),
-            ("site", (1, 2), "a plan of kind 'site' has 2 rates"),
+            ("group", (1,), "kind 'group' is unknown; use one of site, branch, channel"),
+            ("site", (1, 2), "a plan of kind 'site' has 2 rates; give one for 'site', at least"),
             ("branch", (), "a plan of kind 'branch' has 0 rates"),
+            ("channel", (), "a plan of kind 'channel' has 0 rates"),
             ("site", (0,), "rate 0.0 is not a finite number above 0"),
             ("branch", (1, -2), "rate -2.0 is not"),
             ("site", (float("nan"),), "rate nan is not"),
@@ -105,15 +160,75 @@ class TestValue:
         with pytest.raises(PlanError, match=text):
             SiteRates(kind, values)
 
+    def test_rates_without_a_kind_are_refused_by_name(self):
+        with pytest.raises(PlanError) as refused:
+            DilationPlan({"a": (2.5,), "b": SiteRates("site", (1,)), "c": 2})
+        text = str(refused.value)
+        assert "this is no plan, 2 faults" in text
+        assert "site 'a': (2.5,) does not say what its rates stand for" in text
+        assert "site 'c': 2 does not say" in text
+        assert "'b'" not in text
+
+
+class TestRows:
+    def test_one_rate_for_all_axes(self):
+        rates = SiteRates("branch", (1, 2, 3))
+        assert (rates.rows, rates.count, rates.axes) == (((1,), (2,), (3,)), 3, 1)
+
+    def test_a_rate_for_each_axis(self):
+        rates = SiteRates("channel", (1, 2, 3, 4, 5, 6), axes=2)
+        assert (rates.rows, rates.count) == (((1, 2), (3, 4), (5, 6)), 3)
+        assert SiteRates("site", (1, 2, 3), axes=3).rows == ((1, 2, 3),)
+
+    def test_replace_keeps_the_form(self):
+        rates = SiteRates("branch", (1, 2, 3, 4), axes=2, causal=True)
+        assert rates.replace([5, 6, 7, 8]) == SiteRates("branch", (5, 6, 7, 8), 2, causal=True)
+        with pytest.raises(PlanError, match="has 3 rates; give one for each of 2 axes for 'site'"):
+            rates.replace([5, 6, 7])
+
+    def test_form_is_part_of_equality(self):
+        forms = [
+            SiteRates("branch", (1, 2)),
+            SiteRates("channel", (1, 2)),
+            SiteRates("branch", (1, 2), axes=2),
+            SiteRates("branch", (1, 2), causal=True),
+        ]
+        plans = {DilationPlan({"a": form}) for form in forms}
+        assert len(plans) == len({plan.hash for plan in plans}) == 4
+
+    @pytest.mark.parametrize(
+        ("kind", "count", "axes", "text"),
+        [
+            ("site", 1, 2, "'site' has 1 rates; give one for each of 2 axes"),
+            ("channel", 3, 2, "'channel' has 3 rates"),
+            ("site", 4, 4, "axes = 4 is not a number of axes; give 1, 2 or 3"),
+            ("site", 1, 0, "axes = 0 is not a number of axes"),
+        ],
+    )
+    def test_rates_that_do_not_fill_their_rows(self, kind, count, axes, text):
+        with pytest.raises(PlanError, match=text):
+            SiteRates(kind, (1,) * count, axes)
+
+    def test_shown(self):
+        assert shown_rates(SiteRates("branch", (1, 2.5, 3, 4), axes=2)) == "(1x2.5, 3x4)"
+        many = SiteRates("channel", tuple(range(1, 101)))
+        assert shown_rates(many) == "(100 from 1 to 100, mean 50.5)"
+        assert len(repr(DilationPlan({"a": many}))) < 80
+
 
 class TestJson:
-    def test_golden_text_in_both_directions(self):
-        assert PLAN.to_json() == GOLDEN
-        assert DilationPlan.from_json(GOLDEN) == PLAN
+    @pytest.mark.parametrize(("plan", "text"), [(PLAN, GOLDEN), (APART, GOLDEN_APART)])
+    def test_golden_text_in_both_directions(self, plan: DilationPlan, text: str):
+        assert plan.to_json() == text
+        assert DilationPlan.from_json(text) == plan
+
+    def test_version_1_is_still_read(self):
+        assert DilationPlan.from_json(GOLDEN_1) == PLAN
+        assert DilationPlan.from_json(GOLDEN_1).to_json() == GOLDEN
 
     def test_hash_is_the_same_everywhere(self):
         # SHA-256 of the canonical text, taken with sha256sum.
-        assert PLAN.hash == "10818e07680bfd4ee9308065e32c8f53bfe2c3f3227796f6b5df724a3d6bdad1"
+        assert PLAN.hash == "ec917de0b22fe4827e0bc88406ac22077cf9dc91b5861a4377ccdc95284015a6"
 
     @settings(deadline=None, max_examples=50)
     @given(plans)
@@ -132,10 +247,20 @@ class TestJson:
         [
             (GOLDEN, "{", "here.json is not JSON"),
             (GOLDEN, "[1]", "here.json is not a dilation plan: it has no 'schema_version'"),
-            ('"schema_version": 1,', "", "it has no 'schema_version'"),
-            ('"schema_version": 1', '"schema_version": 2', "schema version 2, and this .* reads 1"),
+            ('"schema_version": 2,', "", "it has no 'schema_version'"),
+            (": 2,", ": 3,", "schema version 3, and this .* reads versions 1 to 2. Upgrade"),
+            (": 2,", ": 0,", "has schema version 0"),
+            (": 2,", ": true,", "has schema version True"),
+            (": 2,", ': "2",', "has schema version 2, and this"),
             ('"sites"', '"rates"', "here.json has no table 'sites'"),
-            ('"kind": "site",', "", "here.json: site 'head.conv' needs exactly 'kind' and 'rates'"),
+            ('"kind": "site",', "", "here.json: site 'head.conv' needs 'kind' and 'rates', and 'c"),
+            ('"kind": "site"', '"kind": "site", "axes": 2', "site 'head.conv' needs 'kind' and"),
+            ('"kind": "site"', '"kind": "site", "causal": 1', "causal = 1 is neither true nor"),
+            ('"kind": "site"', '"kind": "channels"', "kind 'channels' is unknown; use one of site"),
+            ("2.5", "[2.5]", r"'body.0.conv2': rates \[1, \[2.5\]\] are not a list of numbers, or"),
+            ("3\n", "[3, 4], [5]\n", r"rates \[\[3, 4\], \[5\]\] are not a list of numbers"),
+            ("3\n", "[3, 4], [5, 6]\n", "'head.conv': a plan of kind 'site' has 4 rates"),
+            ("3\n", "[]\n", "'head.conv': axes = 0 is not a number of axes"),
             ('"kind": "site"', '"kind": "all"', "here.json: site 'head.conv': kind 'all' is unkn"),
             ("2.5", '"2.5"', r"here.json: site 'body.0.conv2': rates \[1, '2.5'\] are not a list"),
             ("2.5", "true", "are not a list of numbers"),

@@ -3,13 +3,47 @@
 import pytest
 
 from dilsearch.errors import SpaceError
-from dilsearch.sites import PerBranch, PerSite
+from dilsearch.sites import Kernel, PerBranch, PerChannel, PerSite
 
 
 def test_kinds_and_branches():
     assert (PerSite(1, 8).kind, PerSite(1, 8).branches) == ("site", 1)
     assert (PerBranch(1, 18).kind, PerBranch(1, 18).branches) == ("branch", 2)
     assert PerBranch(1, 18, branches=4).branches == 4
+    assert PerChannel(1, 4).kind == "channel"
+    assert not hasattr(PerChannel(1, 4), "branches")  # as many as there are channels
+
+
+@pytest.mark.parametrize("granularity", [PerSite, PerBranch, PerChannel])
+def test_axes_are_shared_and_the_middle_tap_stays_unless_asked_for(granularity):
+    plain = granularity(1, 8)
+    assert (plain.separate_axes, plain.causal, plain.initial) == (False, False, None)
+    asked = granularity(1, 8, separate_axes=True, causal=True)
+    assert (asked.separate_axes, asked.causal) == (True, True)
+
+
+@pytest.mark.parametrize("granularity", [PerSite, PerBranch, PerChannel])
+def test_the_initial_rate_may_be_drawn(granularity):
+    assert granularity(1, 8, initial="uniform").initial == "uniform"
+    with pytest.raises(SpaceError, match=f"{granularity.__name__}: initial = 'even' is no rate"):
+        granularity(1, 8, initial="even")
+
+
+class TestKernel:
+    def test_one_number_is_for_all_axes(self):
+        assert Kernel(3).matches((3,))
+        assert Kernel(3).matches((3, 3, 3))
+        assert not Kernel(3).matches((1, 3))
+
+    def test_a_number_for_each_axis(self):
+        assert Kernel((1, 3)).matches([1, 3])
+        assert not Kernel((1, 3)).matches((3, 1))
+        assert not Kernel((3,)).matches((3, 3))
+
+    @pytest.mark.parametrize("size", [0, 2.5, (3, 0), (), True, "3"])
+    def test_what_is_no_number_of_taps(self, size):
+        with pytest.raises(SpaceError, match="is not a number of taps; give Kernel\\(3\\), or one"):
+            Kernel(size)
 
 
 def test_equal_limits_and_initial_rates_on_a_limit_are_possible():
@@ -17,7 +51,7 @@ def test_equal_limits_and_initial_rates_on_a_limit_are_possible():
     assert PerBranch(1, 18, initial=18.0).initial == 18.0
 
 
-@pytest.mark.parametrize("granularity", [PerSite, PerBranch])
+@pytest.mark.parametrize("granularity", [PerSite, PerBranch, PerChannel])
 @pytest.mark.parametrize(
     ("lower", "upper", "initial", "text"),
     [

@@ -17,10 +17,12 @@ from dilsearch.geometry.nodes import (
 )
 from dilsearch.geometry.project import (
     Change,
+    Held,
     Limits,
     Policy,
     Projection,
     enforce_bounds,
+    hold_to_bounds,
     project,
 )
 from dilsearch.geometry.reads import Reads
@@ -38,6 +40,7 @@ __all__ = [
     "FieldTable",
     "Fields",
     "GlobalContext",
+    "Held",
     "Join",
     "Limits",
     "Node",
@@ -55,6 +58,7 @@ __all__ = [
     "enforce_bounds",
     "hdc_m2",
     "hdc_ok",
+    "hold_to_bounds",
     "join",
     "max_rate",
     "project",

@@ -4,39 +4,29 @@ Everything is kept per spatial axis, height first. A graph is immutable; it is p
 own rates or with those of a plan.
 """
 
-import math
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
 
 from dilsearch.errors import GeometryError, PlanError
+from dilsearch.geometry.basis import Basis, basis_of
 from dilsearch.geometry.coverage import Coverage
+from dilsearch.geometry.fold import Along, Choose, fold, reads_of, up_to
 from dilsearch.geometry.forwards import Forwards
 from dilsearch.geometry.nodes import (
-    Join,
     Node,
-    Part,
     Rates,
-    Resample,
     Spans,
-    Tables,
     Window,
     axes_of,
     sources_of,
-    tables_of,
 )
+from dilsearch.geometry.plans import check_plan, in_form, plan_of, united_parts, whole_rates
 from dilsearch.geometry.routes import Choice, Route, routes
 from dilsearch.geometry.spans import Span
 from dilsearch.geometry.structure import check_axes, check_names, split_context
 from dilsearch.geometry.support import PathCounts, count_paths, support
-from dilsearch.geometry.table import FieldRow, FieldTable, fields_of, nearest
-from dilsearch.plan import DilationPlan, SiteRates
-
-Choose = Callable[[Window, Spans], Rates]
-
-Basis: TypeAlias = Literal["plane", "position", "image"]
-"""What the set behind a node stands for: every position, one position, or one inside the image."""
+from dilsearch.geometry.table import FieldTable, nearest, row_of
+from dilsearch.plan import DilationPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +52,9 @@ class FieldGraph:
     _context: frozenset[str] = field(init=False, repr=False, compare=False)
     _local: tuple[Node, ...] = field(init=False, repr=False, compare=False)
     _by_name: Mapping[str, Node] = field(init=False, repr=False, compare=False)
+    _windows: Mapping[str, Window] = field(init=False, repr=False, compare=False)
+    _reads: Mapping[str, Along | None] = field(init=False, repr=False, compare=False)
+    _axes: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_names(self.nodes, (*self.outputs, *self.unfollowed))
@@ -70,6 +63,12 @@ class FieldGraph:
         object.__setattr__(self, "_context", context)
         object.__setattr__(self, "_local", local)
         object.__setattr__(self, "_by_name", {node.name: node for node in self.nodes})
+        windows = {node.name: node for node in local if isinstance(node, Window)}
+        object.__setattr__(self, "_windows", windows)
+        known = (axes for axes in map(axes_of, self.nodes) if axes is not None)
+        axes = next(known, 0) or next(map(len, self.sizes.values()), 2)
+        object.__setattr__(self, "_axes", axes)
+        object.__setattr__(self, "_reads", reads_of(windows.values(), self._sizes))
         self.fold((), lambda window, spans: window.rates)  # raises where strides do not fit
 
     @property
@@ -96,61 +95,71 @@ class FieldGraph:
         Raises:
             PlanError: If the plan does not fit the graph or has fractional rates.
         """
-        rates = self._whole_rates(plan)
+        graph, rates = self._with_whole_rates(plan)
         nodes = tuple(
             replace(node, rates=rates.get(node.name, node.rates))
             if isinstance(node, Window)
             else node
-            for node in self.nodes
+            for node in graph.nodes
         )
         return replace(self, nodes=nodes)
 
-    def plan(self) -> DilationPlan:
-        """The rates in the graph as a plan.
+    def with_causal(self, sites: Collection[str]) -> "FieldGraph":
+        """The same graph, where the last tap of these sites stays in place and not the middle one.
 
-        Sites whose axes have different rates are left out: a plan's rate stands for all axes.
+        What is read at the present rates is the same.
+
+        Raises:
+            GeometryError: If one is no site, or its branches have unlike rates; names the sites.
         """
-        return DilationPlan(
-            {
-                node.name: SiteRates(
-                    "branch" if len(node.rates) > 1 else "site",
-                    tuple(branch[0] for branch in node.rates),
-                )
-                for node in self.nodes
-                if isinstance(node, Window)
-                and node.site
-                and all(len(set(branch)) == 1 for branch in node.rates)
-            }
+        known = {
+            node.module or node.name: node
+            for node in self.nodes
+            if isinstance(node, Window) and node.site
+        }
+        unknown = [site for site in sites if site not in known]
+        if unknown:
+            raise GeometryError.from_faults(
+                "these cannot be causal",
+                [f"'{site}' is no site of the network{nearest(site, known)}" for site in unknown],
+            )
+        if all(known[site].causal for site in sites):
+            return self
+        return replace(self, nodes=tuple(in_form(self.nodes, frozenset(sites), ())))
+
+    def in_form_of(self, plan: DilationPlan) -> "FieldGraph":
+        """The same graph and rates, ready for rates of a plan's form: by branch or channel, causal.
+
+        Raises:
+            PlanError: If the plan does not fit the graph; names the sites.
+            GeometryError: If a site of the plan is causal and cannot be so here.
+        """
+        self.check(plan)
+        turned = frozenset(
+            site
+            for site, rates in plan.sites.items()
+            if rates.causal and not self._windows[site].causal
         )
+        united = united_parts(self._local, plan)
+        if not turned and not united:
+            return self
+        return replace(self, nodes=tuple(in_form(self.nodes, turned, united)))
+
+    def plan(self) -> DilationPlan:
+        """The rates in the graph as a plan; one stands for all axes where they have the same."""
+        return plan_of(node for node in self.nodes if isinstance(node, Window) and node.site)
 
     def propagate(self, plan: DilationPlan | None = None) -> FieldTable:
         """Fields at every node, with the plan's rates at its sites and the graph's elsewhere.
 
-        A plan's rate holds on every axis. A fractional rate counts as the integer above it, which
-        bilinear sampling touches.
+        A fractional rate counts as the integer above it, which bilinear sampling touches. Of
+        channels, those of the largest rate see all that is counted.
 
         Raises:
-            PlanError: If the plan does not fit the graph; names the site.
+            PlanError: If the plan does not fit the graph; names the sites.
         """
-        rates = self._rates(plan)
-        spans = self.fold(plan or (), lambda window, _: rates[window.name])
-        rows = []
-        for node in self._local:
-            if isinstance(node, Window) and node.site:
-                before = spans[node.source]
-                rows.append(
-                    FieldRow(
-                        name=node.name,
-                        taps=node.taps,
-                        rates=rates[node.name],
-                        field_in=fields_of(before),
-                        bounds=tuple(span.bound for span in before),
-                        bound=node.tightest(before).bound,
-                        bound_ok=node.leaves_no_gap(before, rates[node.name]),
-                        field_out=fields_of(spans[node.name]),
-                    )
-                )
-        return FieldTable(tuple(rows), spans, self._context, self._last_site(plan))
+        graph, rates = self._with_rates(plan)
+        return graph._table(rates, plan)
 
     def coverage(self, plan: DilationPlan | None = None, at: str | None = None) -> Coverage:
         """The exact set of input pixels seen behind a node: by default the plan's last site.
@@ -180,17 +189,18 @@ class FieldGraph:
             PlanError: As ``coverage``.
             GeometryError: If there is no such node, or it has no field.
         """
-        rates, table = self._whole_rates(plan), self.propagate(plan)
+        graph, rates = self._with_whole_rates(plan)
+        table = graph._table(rates, plan)
         for name in names:
             table.at(name)
-        basis = self.basis(table)
-        forwards = Forwards(self._local, rates, self.axes)
+        basis = graph.basis(table)
+        forwards = Forwards(graph._local, rates, self.axes)
         ahead: dict[str, tuple[int, ...]] = {}
         seen: dict[str, Coverage | None] = {}
         for name in names:
             middle = self._middle(name, table.spans)
             if basis[name] == "image" or name not in forwards:
-                seen[name] = self._united(name, middle, rates, basis)
+                seen[name] = graph._united(name, middle, rates, basis)
             else:
                 ahead[name] = (0,) * self.axes if basis[name] == "plane" else middle
         seen |= forwards.seen(ahead)
@@ -211,9 +221,10 @@ class FieldGraph:
             PlanError: As ``coverage``.
             GeometryError: As ``coverage``.
         """
-        rates, table = self._whole_rates(plan), self.propagate(plan)
+        graph, rates = self._with_whole_rates(plan)
+        table = graph._table(rates, plan)
         table.at(at)
-        seen = self._united(at, position, rates, self.basis(table))
+        seen = graph._united(at, position, rates, graph.basis(table))
         if seen is None:
             raise GeometryError(_sees_nothing(at, position))
         return seen
@@ -242,9 +253,9 @@ class FieldGraph:
             PlanError: As ``coverage``.
             GeometryError: If there is no such node, it has no field, or a size is not known.
         """
-        rates = self._whole_rates(plan)
-        self.propagate(plan).at(at)
-        return support(self._local, rates, at, position, self.sizes if inside else None)
+        graph, rates = self._with_whole_rates(plan)
+        graph._table(rates, plan).at(at)
+        return support(graph._local, rates, at, position, self.sizes if inside else None)
 
     def paths(
         self, at: str, position: Sequence[int], plan: DilationPlan | None = None
@@ -255,9 +266,9 @@ class FieldGraph:
             PlanError: As ``coverage``.
             GeometryError: If there is no such node, or it has no field.
         """
-        rates = self._whole_rates(plan)
-        self.propagate(plan).at(at)
-        return count_paths(self._local, rates, at, position)
+        graph, rates = self._with_whole_rates(plan)
+        graph._table(rates, plan).at(at)
+        return count_paths(graph._local, rates, at, position)
 
     def middle(self, name: str) -> tuple[int, ...]:
         """The position in the middle of a node's map; position 0 if its size is not known.
@@ -296,89 +307,41 @@ class FieldGraph:
         return frozenset(downstream)
 
     def basis(self, table: FieldTable) -> dict[str, Basis]:
-        """What the coverage behind each node with a field stands for.
-
-        It is ``plane`` where all positions see alike, there and at every node in front; ``image``
-        where something in front does not repeat, so that maps end at their edges; and
-        ``position``, that of ``middle``, elsewhere.
+        """What the coverage behind each node stands for, as ``basis_of`` tells.
 
         Args:
             table: Fields of this graph, at the rates in question.
         """
-        basis: dict[str, Basis] = {}
-        for node in self._local:
-            spans = table.spans[node.name]
-            before = {basis[name] for name in sources_of(node)}
-            tables = node.table if isinstance(node, Resample) else ()
-            if "image" in before or not all(span.repeats for span in spans):
-                basis[node.name] = "image"
-            elif (
-                "position" in before
-                or not all(span.uniform for span in spans)
-                or any(reads.period > 1 for reads in tables)
-            ):
-                basis[node.name] = "position"
-            else:
-                basis[node.name] = "plane"
-        return basis
+        return basis_of(self._local, table.spans)
 
-    def fold(self, sites: Collection[str], choose: Choose) -> dict[str, Spans]:
+    def fold(
+        self, sites: Collection[str], choose: Choose, *, until_last: bool = False
+    ) -> dict[str, Spans]:
         """What is seen by node, with rates chosen on the way.
 
         Args:
             sites: Where to choose; other windows keep the graph's rates.
             choose: Given a site and what is seen in front of it, its rates. Called in topological
                 order, so that what is seen follows from the rates chosen before.
+            until_last: Whether to stop at the last of the sites.
         """
-        spans: dict[str, Spans] = {}
-        windows: dict[str, Window] = {}
-        rates: dict[str, Rates] = {}
-        for node in self._local:
-            match node:
-                case Window() | Part() | Resample():
-                    before = spans[node.source]
-                    if isinstance(node, Window):
-                        chosen = node.site and node.name in sites
-                        windows[node.name] = node
-                        rates[node.name] = choose(node, before) if chosen else node.rates
-                    spans[node.name] = self._behind(node, tables_of(node, windows, rates), before)
-                case Join():
-                    spans[node.name] = self._joined(node, [spans[name] for name in node.sources])
-                case _:
-                    spans[node.name] = (Span(),) * self.axes
-        return spans
+        nodes = up_to(self._local, sites) if until_last else self._local
+        return fold(nodes, self._reads, self._sizes, self.axes, sites, choose)
 
     def check(self, plan: DilationPlan) -> None:
-        """Refuse a plan that names what is no site here, or has rates for other branches.
+        """Refuse a plan that names what is no site here, or has rates for other branches or axes.
 
         A plan may give several branches to a convolution of one, which it then splits.
 
         Raises:
-            PlanError: Names the site.
+            PlanError: Names every such site.
         """
-        windows = {node.name: node for node in self._local if isinstance(node, Window)}
-        uses = Counter(node.module or node.name for node in windows.values())
-        for site, rates in plan.items():
-            window = windows.get(site)
-            if window is None or not window.site:
-                raise PlanError(_why_no_site(site, self))
-            if (runs := uses[window.module or site]) > 1:
-                raise PlanError(
-                    f"site '{site}' runs {runs} times in one forward pass, so that it has as "
-                    "many fields and bounds; give each use a module of its own"
-                )
-            branches = len(window.rates)
-            if len(set(window.rates)) > 1 and len(rates) not in (1, branches):
-                raise PlanError(
-                    f"site '{site}': the plan has {len(rates)} rates where the network has "
-                    f"{branches} branches; give {branches} rates, or one for all"
-                )
+        check_plan(plan, self._windows, self.site_names, self.axes)
 
     @property
     def axes(self) -> int:
         """Number of spatial axes; 2 if neither a node nor the size of a map tells."""
-        known = (axes for axes in map(axes_of, self.nodes) if axes is not None)
-        return next(known, 0) or next(map(len, self.sizes.values()), 2)
+        return self._axes
 
     def _middle(self, name: str, spans: Mapping[str, Spans]) -> tuple[int, ...]:
         middle = tuple(size // 2 for size in self.sizes.get(name, (0,) * self.axes))
@@ -387,41 +350,39 @@ class FieldGraph:
             for n, span in zip(middle, spans.get(name, (Span(),) * self.axes), strict=True)
         )
 
-    def _behind(self, node: Node, tables: Tables, before: Spans) -> Spans:
-        sizes = self._sizes(node.name)
-        try:
-            branches = [
-                tuple(
-                    span.through(reads, size)
-                    for span, reads, size in zip(before, table, sizes, strict=True)
-                )
-                for table in tables
-            ]
-        except GeometryError as error:
-            raise GeometryError(f"node '{node.name}': {error}") from None
-        return self._joined(node, branches)
-
-    def _joined(self, node: Node, operands: Sequence[Spans]) -> Spans:
-        if len(operands) == 1:
-            return operands[0]
-        axes = zip(zip(*operands, strict=True), self._sizes(node.name), strict=True)
-        try:
-            return tuple(Span.join(spans, size) for spans, size in axes)
-        except GeometryError as error:
-            raise GeometryError(f"node '{node.name}': {error}") from None
+    def _table(self, rates: Mapping[str, Rates], plan: DilationPlan | None) -> FieldTable:
+        spans = self.fold(plan or (), lambda window, _: rates[window.name])
+        rows = tuple(
+            row_of(window, rates[name], spans)
+            for name, window in self._windows.items()
+            if window.site
+        )
+        return FieldTable(rows, spans, self._context, self._last_site(plan))
 
     def _sizes(self, name: str) -> tuple[int | None, ...]:
-        return self.sizes.get(name) or (None,) * self.axes
+        return self.sizes.get(name) or (None,) * self._axes
 
     def _node_at(self, plan: DilationPlan | None, at: str | None) -> str:
         if (at := at or self._last_site(plan)) is None:
             raise GeometryError("there is no site to count coverage at; name a node with at=")
         return at
 
-    def _whole_rates(self, plan: DilationPlan | None) -> dict[str, Rates]:
+    def _with_rates(self, plan: DilationPlan | None) -> "tuple[FieldGraph, dict[str, Rates]]":
+        """This graph in the plan's form, and integer rates of every window: the plan's or its own.
+
+        Fractional rates are rounded up.
+        """
+        rates = {name: window.rates for name, window in self._windows.items()}
+        if plan is None:
+            return self, rates
+        graph = self.in_form_of(plan)
+        rates |= {site: whole_rates(values, self.axes) for site, values in plan.sites.items()}
+        return graph, rates
+
+    def _with_whole_rates(self, plan: DilationPlan | None) -> "tuple[FieldGraph, dict[str, Rates]]":
         if plan is not None and not plan.is_integer:
             raise PlanError("coverage is exact for whole rates only; project the plan first")
-        return self._rates(plan)
+        return self._with_rates(plan)
 
     def _united(
         self,
@@ -438,23 +399,9 @@ class FieldGraph:
         first, *others = seen.values()
         return first.union(*others)
 
-    def _rates(self, plan: DilationPlan | None) -> dict[str, Rates]:
-        """Integer rates of every window: the plan's, rounded up, or the graph's."""
-        rates = {node.name: node.rates for node in self._local if isinstance(node, Window)}
-        if plan is not None:
-            self.check(plan)
-            for site, values in plan.items():
-                rates[site] = tuple((math.ceil(rate),) * self.axes for rate in values)
-        return rates
-
     def _last_site(self, plan: DilationPlan | None) -> str | None:
         sites = [n.name for n in self._local if isinstance(n, Window) and n.site]
         return next((s for s in reversed(sites) if plan is None or s in plan), None)
-
-
-def on_every_axis(rates: Sequence[int], window: Window) -> Rates:
-    """One rate per branch, as rates per axis."""
-    return tuple((rate,) * len(window.taps) for rate in rates)
 
 
 def _sees_nothing(name: str, position: Sequence[int]) -> str:
@@ -462,12 +409,3 @@ def _sees_nothing(name: str, position: Sequence[int]) -> str:
         f"position {tuple(position)} of node '{name}' sees no pixel of any input; "
         "name a node in front of it or behind it"
     )
-
-
-def _why_no_site(name: str, graph: FieldGraph) -> str:
-    if name in graph.site_names:
-        return (
-            f"site '{name}' sees only what is pooled globally, so its rate moves no field; "
-            "take it out of the plan"
-        )
-    return f"the plan names '{name}', which is no site{nearest(name, graph.site_names)}"

@@ -4,7 +4,7 @@ Everything is kept per spatial axis, height first.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from dilsearch.errors import GeometryError
@@ -19,7 +19,7 @@ Spans: TypeAlias = tuple[Span, ...]
 """One span per spatial axis."""
 
 Rates: TypeAlias = tuple[tuple[int, ...], ...]
-"""One tuple per branch, with one rate per spatial axis."""
+"""One tuple per branch, with one rate per spatial axis. Channels that read alike count once."""
 
 Edge: TypeAlias = Literal["zeros", "reflect", "replicate", "circular"]
 """What is read beyond the edge of a map: nothing, or positions of the map."""
@@ -41,13 +41,16 @@ class Window:
         source: The node it reads.
         taps: Taps per axis.
         stride: Stride per axis.
-        anchor: Position of the anchor tap, index (taps - 1) // 2, for output position 0, in
-            positions of the source: (taps - 1) // 2 * dilation - padding per axis.
+        anchor: Position of the anchor tap for output position 0, in positions of the source. That
+            tap has index (taps - 1) // 2, and its position is (taps - 1) // 2 * dilation - padding
+            per axis.
         rates: One rate per axis for each branch; one branch for an ordinary convolution.
         site: Whether a plan may set the rates: true for convolutions, false for poolings.
         module: Path of the module, where it is not the name: a module that runs twice has two
             windows.
         edge: What it reads beyond the edge of its source.
+        causal: Whether the anchor tap is the last one on every axis, so that a growing rate
+            reaches further back alone.
 
     Raises:
         GeometryError: If the axes disagree, or taps, strides or rates are below 1.
@@ -62,6 +65,7 @@ class Window:
     site: bool
     module: str = ""
     edge: Edge = "zeros"
+    causal: bool = False
 
     def __post_init__(self) -> None:
         axes = len(self.taps)
@@ -76,26 +80,76 @@ class Window:
                 f"{self.rates} must be at least 1, with at least one branch"
             )
 
+    @property
+    def anchor_taps(self) -> tuple[int, ...]:
+        """Index of the tap per axis that stays in place whatever the rate."""
+        return tuple(taps - 1 if self.causal else (taps - 1) // 2 for taps in self.taps)
+
     def reads(self, rates: Sequence[int]) -> tuple[Reads, ...]:
         """What it reads along each axis, at one rate per axis."""
         return tuple(
-            Reads.window(taps, rate=rate, stride=stride, anchor=anchor)
-            for taps, rate, stride, anchor in zip(
-                self.taps, rates, self.stride, self.anchor, strict=True
+            Reads.window(taps, rate=rate, stride=stride, anchor=anchor, anchor_tap=tap)
+            for taps, rate, stride, anchor, tap in zip(
+                self.taps, rates, self.stride, self.anchor, self.anchor_taps, strict=True
             )
         )
 
+    def along(self, rates: Rates) -> tuple[tuple[Reads, ...], ...]:
+        """What its branches read along each axis, every rate once."""
+        return tuple(
+            tuple(
+                Reads.window(taps, rate=rate, stride=stride, anchor=anchor, anchor_tap=tap)
+                for rate in (sorted(set(column)) if taps > 1 else (1,))
+            )
+            for column, taps, stride, anchor, tap in zip(
+                zip(*rates, strict=True),
+                self.taps,
+                self.stride,
+                self.anchor,
+                self.anchor_taps,
+                strict=True,
+            )
+        )
+
+    def turned_causal(self) -> "Window":
+        """The same reads at the present rates, from where only the last tap will not move.
+
+        Raises:
+            GeometryError: If its branches have unlike rates, so that no tap is the last of all.
+        """
+        if self.causal:
+            return self
+        moved = [taps - 1 - (taps - 1) // 2 for taps in self.taps]
+        last = {
+            tuple(
+                start + taps * rate
+                for start, taps, rate in zip(self.anchor, moved, branch, strict=True)
+            )
+            for branch in self.rates
+        }
+        if len(last) > 1:
+            raise GeometryError(
+                f"site '{self.name}': its branches have the rates {self.rates}, so that their last "
+                "taps lie apart and none can stay in place for all; give them one rate first"
+            )
+        return replace(self, anchor=last.pop(), causal=True)
+
+    @property
+    def spanned(self) -> tuple[int, ...]:
+        """The axes along which a rate can leave a gap: those with several taps, or else all."""
+        axes = range(len(self.taps))
+        return tuple(axis for axis in axes if self.taps[axis] > 1) or tuple(axes)
+
     def tightest(self, spans: Spans) -> Span:
         """Of the axes the window covers, the span with the smallest bound."""
-        spanned = [span for span, taps in zip(spans, self.taps, strict=True) if taps > 1]
-        return min(spanned or spans, key=lambda span: span.bound)
+        return min((spans[axis] for axis in self.spanned), key=lambda span: span.bound)
 
     def leaves_no_gap(self, spans: Spans, rates: Rates) -> bool:
         """Whether each axis keeps its own bound, in every branch."""
+        largest = [max(column) for column in zip(*rates, strict=True)]
         return all(
             taps == 1 or rate <= before.bound
-            for branch in rates
-            for before, taps, rate in zip(spans, self.taps, branch, strict=True)
+            for before, taps, rate in zip(spans, self.taps, largest, strict=True)
         )
 
 
@@ -205,7 +259,7 @@ def tables_of(
             return tuple(node.reads(branch) for branch in dict.fromkeys(rates[node.name]))
         case Part():
             window, some = windows[node.window], rates[node.window]
-            if node.branch is not None and len(some) == len(window.rates):
+            if node.branch is not None:
                 some = (some[node.branch],)
             return tuple(window.reads(branch) for branch in dict.fromkeys(some))
         case Resample():

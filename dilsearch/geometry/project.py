@@ -5,15 +5,17 @@ the network, since the bound at a site follows from the integer rates in front o
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from dilsearch.errors import PlanError
-from dilsearch.geometry.graph import FieldGraph, on_every_axis
+from dilsearch.geometry.graph import FieldGraph
 from dilsearch.geometry.nodes import Rates, Spans, Window
+from dilsearch.geometry.plans import spread
+from dilsearch.geometry.rounding import rounded
 from dilsearch.geometry.spans import Span
-from dilsearch.plan import DilationPlan
+from dilsearch.plan import DilationPlan, SiteRates
 
 Policy: TypeAlias = Literal["enforce", "report", "ignore"]
 """What to do about rates beyond their bound: lower them, list them, or leave them be."""
@@ -28,10 +30,11 @@ class Change:
 
     Args:
         site: The site.
-        branch: Index of the rate within the site.
+        branch: Index of the branch or channel within the site.
         before: The rate before the rule.
         after: The rate after it.
         rule: What moved it, such as "ceil of the larger" or "bound 3 (field 15 px, stride 4 px)".
+        axis: Index of the axis, where the axes of the site have their own rates.
     """
 
     site: str
@@ -39,6 +42,7 @@ class Change:
     before: float
     after: int
     rule: str
+    axis: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,20 @@ class Projection:
     violations: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Float rates that are held to limits and bounds, and how far they may go now.
+
+    Args:
+        plan: The rates.
+        highest: The largest rate allowed at each site: one number, or one per axis where the axes
+            of the site have their own rates.
+    """
+
+    plan: DilationPlan
+    highest: Mapping[str, tuple[float, ...]]
+
+
 def project(
     plan: DilationPlan,
     graph: FieldGraph,
@@ -65,9 +83,9 @@ def project(
 ) -> Projection:
     """Make a plan integer and, under ``enforce``, free of gaps.
 
-    One rate is rounded up, which keeps its field. Of two, the smaller is rounded down and the
-    larger up, each where it stands; of equals the first counts as the smaller. Of more, the
-    others go to the nearest integer, halves up. Projecting a projected plan changes nothing.
+    Rates are rounded as ``rounded`` tells. A rate for all axes keeps the tightest bound of the
+    axes that the site spans; where axes have their own rates, each keeps the bound of its axis.
+    Projecting a projected plan changes nothing.
 
     Args:
         plan: The rates to project, within their limits.
@@ -76,40 +94,52 @@ def project(
         limits: Limits of the rates by site.
 
     Raises:
-        PlanError: If the plan does not fit the graph or its limits, or if under ``enforce`` a
-            bound lies below a lower limit; names the site.
+        PlanError: If the plan does not fit the graph or its limits, which names every such site,
+            or if under ``enforce`` a bound lies below a lower limit, which names the first.
 
     Source: RegSeg (Gao 2022), Sec. 3.4 (rounding) and Eq. 3 (bound).
     """
     if policy not in get_args(Policy):
         raise PlanError(f"gap policy '{policy}' is unknown; use enforce, report or ignore")
-    graph.check(plan)
+    graph = graph.in_form_of(plan)
+    _check_limits(plan, limits)
     chosen: dict[str, tuple[int, ...]] = {}
     changes: list[Change] = []
     violations: list[str] = []
 
     def choose(window: Window, spans: Spans) -> Rates:
-        site, tight = window.name, window.tightest(spans)
-        lower = _check_limits(site, plan[site], limits)
-        rates, rules = _round(plan[site])
-        changes.extend(_changes(site, plan[site], rates, rules))
+        site = window.name
+        entry, bounds = plan.sites[site], _bounds(window, spans, plan.sites[site].axes)
+        rates, rules = rounded(entry)
+        changes.extend(_changes(site, entry, entry.rates, rates, rules))
         if policy == "report":
-            violations.extend(_violations(site, rates, tight))
+            violations.extend(_violations(site, rates, bounds))
         if policy == "enforce":
-            bound = _attainable_bound(site, tight, lower)
-            lowered = tuple(min(rate, bound) for rate in rates)
-            changes.extend(_changes(site, rates, lowered, (_describe(tight),) * len(rates)))
+            lower, _ = _limits_of(site, limits)
+            highest = [_attainable(site, bound, lower) for bound in bounds]
+            lowered = tuple(map(int, _by_axis(rates, [(0, bound) for bound in highest])))
+            rules = tuple(str(bound) for bound in bounds) * entry.count
+            changes.extend(_changes(site, entry, rates, lowered, rules))
             rates = lowered
         chosen[site] = rates
-        return on_every_axis(rates, window)
+        return spread(entry, rates, graph.axes)
 
-    graph.fold(plan, choose)
+    graph.fold(plan, choose, until_last=True)
     return Projection(plan.replace(chosen), tuple(changes), tuple(violations))
 
 
 def enforce_bounds(
     plan: DilationPlan, graph: FieldGraph, limits: Limits | None = None
 ) -> DilationPlan:
+    """Clamp float rates to their limits and bounds: the plan of ``hold_to_bounds``.
+
+    Raises:
+        PlanError: As ``hold_to_bounds``.
+    """
+    return hold_to_bounds(plan, graph, limits).plan
+
+
+def hold_to_bounds(plan: DilationPlan, graph: FieldGraph, limits: Limits | None = None) -> Held:
     """Clamp float rates to their limits and bounds, so that projection need lower none.
 
     The bound at a site follows from what projection would make of the rates in front, which are
@@ -119,81 +149,116 @@ def enforce_bounds(
         PlanError: If the plan does not fit the graph, or a bound lies below a lower limit; names
             the site.
     """
-    graph.check(plan)
-    clamped: dict[str, tuple[float, ...]] = {}
+    graph = graph.in_form_of(plan)
+    held: dict[str, tuple[float, ...]] = {}
+    highest: dict[str, tuple[float, ...]] = {}
 
     def choose(window: Window, spans: Spans) -> Rates:
-        lower, upper = _limits_of(window.name, limits)
-        bound = _attainable_bound(window.name, window.tightest(spans), lower)
-        highest = min(upper, bound)
-        rates = tuple(min(max(rate, lower), highest) for rate in plan[window.name])
-        clamped[window.name] = rates
-        return on_every_axis(_round(rates)[0], window)
+        site = window.name
+        entry = plan.sites[site]
+        lower, upper = _limits_of(site, limits)
+        bounds = _bounds(window, spans, entry.axes)
+        highest[site] = tuple(min(upper, _attainable(site, bound, lower)) for bound in bounds)
+        rates = _by_axis(entry.rates, [(lower, most) for most in highest[site]])
+        if rates != entry.rates:
+            held[site], entry = rates, entry.replace(rates)
+        return spread(entry, rounded(entry)[0], graph.axes)
 
-    graph.fold(plan, choose)
-    return plan.replace(clamped)
+    graph.fold(plan, choose, until_last=True)
+    return Held(plan.replace(held) if held else plan, highest)
 
 
-def _round(rates: tuple[float, ...]) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Rounded rates, and the rule for each."""
-    if len(rates) == 1:
-        return (math.ceil(rates[0]),), ("ceil",)
-    branches = range(len(rates))
-    rounded = [math.floor(rate + 0.5) for rate in rates]
-    rules = ["nearest"] * len(rates)
-    smallest = min(branches, key=lambda branch: (rates[branch], branch))
-    largest = max(branches, key=lambda branch: (rates[branch], branch))
-    rounded[smallest], rules[smallest] = math.floor(rates[smallest]), "floor of the smaller"
-    rounded[largest], rules[largest] = math.ceil(rates[largest]), "ceil of the larger"
-    return tuple(rounded), tuple(rules)
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """The bound of the rates along one axis, or along all; none where the site spans none."""
+
+    span: Span | None
+    axis: str = ""
+
+    @property
+    def rate(self) -> float:
+        return math.inf if self.span is None else self.span.bound
+
+    def __str__(self) -> str:
+        if self.span is None:
+            return "no bound"
+        field, along = self.span.field, f" along {self.axis}" if self.axis else ""
+        return f"bound {self.rate}{along} (field {field.size_px} px, stride {field.stride_px} px)"
+
+
+def _bounds(window: Window, spans: Spans, axes: int) -> list[_Bound]:
+    """One bound for the rates of all axes, or one for each."""
+    if axes == 1:
+        return [_Bound(window.tightest(spans))]
+    names = ("height", "width") if axes == 2 else tuple(f"axis {axis}" for axis in range(axes))
+    return [
+        _Bound(spans[axis] if axis in window.spanned else None, name)
+        for axis, name in enumerate(names)
+    ]
+
+
+def _by_axis(rates: tuple[float, ...], limits: Sequence[tuple[float, float]]) -> tuple[float, ...]:
+    """Rates within the limits of their axes, where one pair may stand for all."""
+    axes = len(limits)
+    if all(
+        lower <= min(rates[axis::axes]) and max(rates[axis::axes]) <= upper
+        for axis, (lower, upper) in enumerate(limits)
+    ):
+        return rates
+    return tuple(
+        min(max(rate, lower), upper)
+        for rate, (lower, upper) in zip(rates, [*limits] * (len(rates) // axes), strict=True)
+    )
 
 
 def _changes(
-    site: str, before: tuple[float, ...], after: tuple[int, ...], rules: tuple[str, ...]
+    site: str,
+    entry: SiteRates,
+    before: Sequence[float],
+    after: Sequence[int],
+    rules: Sequence[str],
 ) -> list[Change]:
+    axes = entry.axes
     return [
-        Change(site, branch, float(old), new, rule)
-        for branch, (old, new, rule) in enumerate(zip(before, after, rules, strict=True))
+        Change(site, i // axes, float(old), new, rule, i % axes if axes > 1 else None)
+        for i, (old, new, rule) in enumerate(zip(before, after, rules, strict=True))
         if old != new
     ]
 
 
-def _violations(site: str, rates: tuple[int, ...], tight: Span) -> list[str]:
+def _violations(site: str, rates: tuple[int, ...], bounds: Sequence[_Bound]) -> list[str]:
     return [
-        f"site '{site}': rate {rate} exceeds {_describe(tight)}. "
-        "Lower it, or set gap.policy = 'enforce'."
-        for rate in dict.fromkeys(rates)
-        if rate > tight.bound
+        f"site '{site}': rate {rate} exceeds {bound}. Lower it, or set gap.policy = 'enforce'."
+        for axis, bound in enumerate(bounds)
+        for rate in dict.fromkeys(rates[axis :: len(bounds)])
+        if rate > bound.rate
     ]
 
 
-def _attainable_bound(site: str, tight: Span, lower: int) -> int:
+def _attainable(site: str, bound: _Bound, lower: int) -> float:
     """The bound, which must leave room above the lower limit."""
-    bound = tight.bound
-    if bound < lower:
+    if bound.rate < lower:
         raise PlanError(
-            f"site '{site}': its lower limit {lower} exceeds {_describe(tight)}. "
+            f"site '{site}': its lower limit {lower} exceeds {bound}. "
             "Lower the limit, raise the rates in front of it, or set gap.policy = 'report'."
         )
-    return bound
+    return bound.rate
 
 
-def _check_limits(site: str, rates: tuple[float, ...], limits: Limits | None) -> int:
-    """The lower limit, once every rate is found within both."""
-    lower, upper = _limits_of(site, limits)
-    for rate in rates:
-        if not lower <= rate <= upper:
-            raise PlanError(
-                f"site '{site}': rate {rate} is outside its limits {lower} to {upper}; "
+def _check_limits(plan: DilationPlan, limits: Limits | None) -> None:
+    faults = []
+    for site, rates in plan.items():
+        lower, upper = _limits_of(site, limits)
+        outside = [rate for rate in rates if not lower <= rate <= upper]
+        if outside:
+            more = f", like {len(outside) - 1} more" if len(outside) > 1 else ""
+            faults.append(
+                f"site '{site}': rate {outside[0]} is outside its limits {lower} to {upper}{more}; "
                 "correct the plan, or widen the limits"
             )
-    return lower
+    if faults:
+        raise PlanError.from_faults("the plan does not keep its limits", faults)
 
 
 def _limits_of(site: str, limits: Limits | None) -> tuple[int, float]:
     return limits.get(site, (1, math.inf)) if limits else (1, math.inf)
-
-
-def _describe(tight: Span) -> str:
-    field = tight.field
-    return f"bound {tight.bound} (field {field.size_px} px, stride {field.stride_px} px)"

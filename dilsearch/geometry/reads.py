@@ -37,9 +37,21 @@ class Reads:
             )
 
     @classmethod
-    def window(cls, taps: int, *, rate: int = 1, stride: int = 1, anchor: int = 0) -> "Reads":
-        """A convolution or pooling, whose tap ``(taps - 1) // 2`` lies ``anchor`` on at first."""
-        return _window(taps, rate, stride, anchor)
+    def window(
+        cls,
+        taps: int,
+        *,
+        rate: int = 1,
+        stride: int = 1,
+        anchor: int = 0,
+        anchor_tap: int | None = None,
+    ) -> "Reads":
+        """A convolution or pooling, whose anchor tap lies ``anchor`` on at first.
+
+        The anchor tap is that of index ``(taps - 1) // 2`` if no other is given.
+        """
+        tap = (taps - 1) // 2 if anchor_tap is None else anchor_tap
+        return _window(taps, rate, stride, anchor, tap)
 
     @classmethod
     def transposed(cls, taps: int, *, rate: int = 1, stride: int = 1, padding: int = 0) -> "Reads":
@@ -89,6 +101,11 @@ class Reads:
         """Positions after which the reads repeat."""
         return len(self.offsets)
 
+    @property
+    def reach(self) -> int:
+        """How many positions lie between the first and the last of what one position reads."""
+        return max((row[-1] - row[0] for row in self.offsets if row), default=0)
+
     def at(self, position: int) -> tuple[int, ...]:
         """What one position reads."""
         cycle, phase = divmod(position, len(self.offsets))
@@ -112,9 +129,9 @@ class Reads:
 
 
 @lru_cache(maxsize=4096)
-def _window(taps: int, rate: int, stride: int, anchor: int) -> Reads:
+def _window(taps: int, rate: int, stride: int, anchor: int, anchor_tap: int) -> Reads:
     """Remembered, because a search asks for the same few at every step."""
-    first = anchor - (taps - 1) // 2 * rate
+    first = anchor - anchor_tap * rate
     return Reads((tuple(first + tap * rate for tap in range(taps)),), stride)
 
 

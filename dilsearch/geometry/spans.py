@@ -47,7 +47,12 @@ class Span:
     @property
     def field(self) -> Field:
         """The largest field of its positions, and their mean stride."""
-        return Field(max(self._sizes(), default=1) or 1, self.stride_px)
+        return Field(self.largest_px or 1, self.stride_px)
+
+    @property
+    def largest_px(self) -> int:
+        """The largest field of its positions; 0 if none sees anything."""
+        return max(self._sizes(), default=0)
 
     @property
     def smallest_px(self) -> int:
@@ -57,6 +62,8 @@ class Span:
     @property
     def stride_px(self) -> int | Fraction:
         """Mean input pixels between neighbouring positions."""
+        if self.repeats and len(self.starts) == 1:
+            return self.advance_px
         stride = self.listed_stride_px
         if self.repeats:
             stride = Fraction(self.advance_px, len(self.starts))
@@ -89,6 +96,18 @@ class Span:
         moved = cycle * self.advance_px
         return (start + moved, end + moved) if start <= end else None
 
+    def behind(self, branches: Sequence[Reads], size: int | None = None) -> "Span":
+        """What is seen where branches that read these positions meet.
+
+        Args:
+            branches: What each of them reads; all have one tap in common.
+            size: Positions of their map, where nothing repeats.
+        """
+        if len(branches) > 1 and self.uniform:  # the branch that reads furthest sees all
+            branches = (max(branches, key=lambda reads: reads.reach),)
+        spans = [self.through(reads, size) for reads in branches]
+        return spans[0] if len(spans) == 1 else Span.join(spans, size)
+
     def through(self, reads: Reads, size: int | None = None) -> "Span":
         """What is seen behind a node that reads these positions.
 
@@ -99,6 +118,8 @@ class Span:
         # Nearly always, and in every search step.
         if self.uniform and len(reads.offsets) == 1 and reads.offsets[0]:
             offsets, step = reads.offsets[0], self.advance_px
+            if offsets == (0,) and reads.advance == 1:
+                return self
             return Span(
                 (self.starts[0] + offsets[0] * step,),
                 (self.ends[0] + offsets[-1] * step,),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from dilsearch.errors import GeometryError
-from dilsearch.geometry.nodes import Fields, Rates, Spans
+from dilsearch.geometry.nodes import Fields, Rates, Spans, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,8 @@ class FieldRow:
     Args:
         name: The site.
         taps: Its taps per axis.
-        rates: One tuple per branch, one rate per axis; fractional rates are rounded up.
+        rates: One tuple per branch, one rate per axis; fractional rates are rounded up. Of
+            channels, every tuple once.
         field_in: The fields in front of it, per axis.
         bounds: The largest rate that leaves no gap, per axis.
         bound: The largest that leaves none on any axis it spans.
@@ -91,6 +92,21 @@ class FieldTable:
     def bound_ok(self) -> bool:
         """Whether every site keeps its bound."""
         return all(row.bound_ok for row in self.rows)
+
+
+def row_of(site: Window, rates: Rates, spans: Mapping[str, Spans]) -> FieldRow:
+    """A site's line, at these rates and what is seen by node."""
+    before = spans[site.source]
+    return FieldRow(
+        name=site.name,
+        taps=site.taps,
+        rates=rates,
+        field_in=fields_of(before),
+        bounds=tuple(span.bound for span in before),
+        bound=site.tightest(before).bound,
+        bound_ok=site.leaves_no_gap(before, rates),
+        field_out=fields_of(spans[site.name]),
+    )
 
 
 def fields_of(spans: Spans) -> Fields:

@@ -221,6 +221,7 @@ def networks(
                 tuple(each(st.integers(1, 2)) for _ in range(draw(st.integers(1, 2)))),
                 site=True,
                 edge=draw(st.sampled_from(EDGES if wide else EDGES[:1])),
+                causal=draw(st.booleans()),
             )
             nodes.append(window)
             windows.append(window)
@@ -252,14 +253,11 @@ def _beyond(index: int, size: int, edge: str) -> int | None:
 
 def _window_reads(window: Window, rates: Position, position: Position) -> list[Position]:
     axes = zip(window.taps, rates, window.stride, window.anchor, position, strict=True)
-    return list(
-        product(
-            *(
-                [p * stride + anchor + (tap - (taps - 1) // 2) * rate for tap in range(taps)]
-                for taps, rate, stride, anchor, p in axes
-            )
-        )
-    )
+    reads = []
+    for taps, rate, stride, anchor, p in axes:
+        stays = taps - 1 if window.causal else (taps - 1) // 2
+        reads.append([p * stride + anchor + (tap - stays) * rate for tap in range(taps)])
+    return list(product(*reads))
 
 
 def _table_reads(table: Sequence[Reads], position: Position) -> list[Position]:

@@ -177,9 +177,22 @@ class TestPropagate:
         graph = graphs.regseg(TABLE_2)
         assert graph.propagate(graph.plan()) == graph.propagate()
 
-    def test_sites_with_unlike_axes_are_left_out_of_the_plan(self):
-        nodes = (Source("image"), window("a", "image", rates=((1, 2),)), window("b", "a"))
-        assert list(FieldGraph(nodes, outputs=("b",)).plan()) == ["b"]
+    def test_sites_with_unlike_axes_have_a_rate_for_each_in_the_plan(self):
+        nodes = (
+            Source("image"),
+            window("a", "image", rates=((1, 2),)),
+            window("b", "a"),
+            window("c", "b", rates=((2, 2), (1, 3)), causal=True),
+        )
+        graph = FieldGraph(nodes, outputs=("b",))
+        assert graph.plan() == DilationPlan(
+            {
+                "a": SiteRates("site", (1, 2), axes=2),
+                "b": SiteRates("site", (1,)),
+                "c": SiteRates("branch", (2, 2, 1, 3), axes=2, causal=True),
+            }
+        )
+        assert graph.propagate(graph.plan()) == graph.propagate()
 
     def test_upstream_follows_fields_only(self, graphs: SimpleNamespace):
         graph = graphs.regseg()

@@ -1,6 +1,7 @@
 """From float to integer rates: rounding, bounds, and the laws both keep."""
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -12,11 +13,14 @@ from dilsearch.errors import PlanError
 from dilsearch.geometry import (
     Change,
     FieldGraph,
+    Join,
+    Node,
     Reads,
     Resample,
     Source,
     Window,
     enforce_bounds,
+    hold_to_bounds,
     project,
 )
 from dilsearch.plan import DilationPlan, SiteRates
@@ -168,6 +172,17 @@ class TestFaults:
         with pytest.raises(PlanError, match="gap policy 'enforced' is unknown; use enforce,"):
             project(branches(1, 2), wide(graphs, 2), "enforced")
 
+    def test_all_sites_outside_their_limits_at_once(self, graphs: SimpleNamespace):
+        graph = graphs.chain([(1,), (1,)])
+        plan = DilationPlan(
+            {"0": SiteRates("site", (9.5,)), "1": SiteRates("channel", (1, 12, 13, 2))}
+        )
+        with pytest.raises(PlanError) as refused:
+            project(plan, graph, limits={"0": (1, 8), "1": (1, 8)})
+        assert "the plan does not keep its limits, 2 faults" in str(refused.value)
+        assert "site '0': rate 9.5 is outside its limits 1 to 8;" in str(refused.value)
+        assert "'1': rate 12.0 is outside its limits 1 to 8, like 1 more" in str(refused.value)
+
     @pytest.mark.parametrize("rate", [0.5, 8.5])
     def test_rates_outside_their_limits(self, graphs: SimpleNamespace, rate: float):
         with pytest.raises(
@@ -199,6 +214,90 @@ class TestEnforceBounds:
             {site: SiteRates("site", (r,)) for site, r in zip("012", (1, 1.4, 99), strict=True)}
         )
         assert list(enforce_bounds(plan, graph).values()) == [(1,), (1.4,), (7,)]
+
+    def test_how_far_rates_may_go_is_told(self, graphs: SimpleNamespace):
+        held = hold_to_bounds(branches(0.2, 4.7), wide(graphs, 2), {"site": (1, 8)})
+        assert (held.plan["site"], held.highest) == ((1, 3), {"site": (3,)})
+        assert hold_to_bounds(branches(1, 1), wide(graphs, 2), {"site": (1, 2)}).highest == {
+            "site": (2,)
+        }
+
+    def test_a_plan_within_its_bounds_is_itself(self, graphs: SimpleNamespace):
+        plan = branches(1.5, 2.5)
+        assert enforce_bounds(plan, wide(graphs, 2)) is plan
+
+    def test_of_channels_the_bound_behind_follows_the_nearest_integers(
+        self, graphs: SimpleNamespace
+    ):
+        # 2.4 becomes 2, not 3: behind it the field is 3 + 2 * 2, and so is the bound.
+        graph = graphs.chain([(1,), (1,), (1,)])
+        plan = DilationPlan(
+            {
+                "0": SiteRates("site", (1,)),
+                "1": SiteRates("channel", (1.2, 2.4, 1)),
+                "2": SiteRates("channel", (99, 1, 1.5)),
+            }
+        )
+        assert enforce_bounds(plan, graph)["2"] == (7, 1, 1.5)
+        assert project(plan, graph).plan["2"] == (7, 1, 2)
+
+
+class TestSeparateAxes:
+    @pytest.fixture
+    def stem(self) -> FieldGraph:
+        """A site that sees 9x5 px at stride 3x1: bounds 3 and 5."""
+        nodes = (
+            Source("image"),
+            Window("stem", "image", (9, 5), (3, 1), (0, 0), ((1, 1),), site=False),
+            Window("site", "stem", (3, 3), (1, 1), (0, 0), ((1, 1),), site=True),
+            Window("flat", "stem", (1, 3), (1, 1), (0, 0), ((1, 1),), site=True),
+        )
+        return FieldGraph(nodes, outputs=("site", "flat"))
+
+    def test_each_axis_keeps_its_own_bound(self, stem: FieldGraph):
+        plan = DilationPlan({"site": SiteRates("site", (4.5, 4.5), axes=2)})
+        final = project(plan, stem)
+        assert final.plan["site"] == (3, 5)
+        assert final.changes == (
+            Change("site", 0, 4.5, 5, "ceil", 0),
+            Change("site", 0, 4.5, 5, "ceil", 1),
+            Change("site", 0, 5.0, 3, "bound 3 along height (field 9 px, stride 3 px)", 0),
+        )
+        assert enforce_bounds(plan, stem)["site"] == (3, 4.5)
+        shared = DilationPlan({"site": SiteRates("site", (4.5,))})
+        assert project(shared, stem).plan["site"] == (3,)  # the tightest of its axes
+
+    def test_report_names_the_axis(self, stem: FieldGraph):
+        plan = DilationPlan({"site": SiteRates("channel", (1, 7, 4, 6, 1, 7), axes=2)})
+        assert project(plan, stem, "report").violations == (
+            "site 'site': rate 4 exceeds bound 3 along height (field 9 px, stride 3 px). "
+            "Lower it, or set gap.policy = 'enforce'.",
+            "site 'site': rate 7 exceeds bound 5 along width (field 5 px, stride 1 px). "
+            "Lower it, or set gap.policy = 'enforce'.",
+            "site 'site': rate 6 exceeds bound 5 along width (field 5 px, stride 1 px). "
+            "Lower it, or set gap.policy = 'enforce'.",
+        )
+
+    def test_an_axis_of_one_tap_has_no_bound(self, stem: FieldGraph):
+        plan = DilationPlan({"flat": SiteRates("branch", (9, 9, 1, 1), axes=2)})
+        assert project(plan, stem).plan["flat"] == (9, 5, 1, 1)
+        held = hold_to_bounds(plan, stem, {"flat": (1, 8)})
+        assert (held.plan["flat"], held.highest["flat"]) == ((8, 5, 1, 1), (8, 5))
+
+    def test_a_bound_below_the_lower_limit_names_the_axis(self, stem: FieldGraph):
+        plan = DilationPlan({"site": SiteRates("site", (5, 5), axes=2)})
+        with pytest.raises(PlanError, match="its lower limit 4 exceeds bound 3 along height"):
+            project(plan, stem, limits={"site": (4, 8)})
+
+    def test_axes_of_a_volume_are_counted(self):
+        nodes = (
+            Source("image"),
+            Window("site", "image", (3,) * 3, (1,) * 3, (0,) * 3, ((1,) * 3,), site=True),
+        )
+        plan = DilationPlan({"site": SiteRates("site", (1, 1, 2), axes=3)})
+        final = project(plan, FieldGraph(nodes, outputs=("site",)))
+        assert final.changes[0].rule == "bound 1 along axis 2 (field 1 px, stride 1 px)"
+        assert final.changes[0].axis == 2
 
 
 layers = st.lists(
@@ -260,6 +359,89 @@ def test_projection_finds_nothing_to_lower_in_clamped_rates(graphs: SimpleNamesp
     for site, rates in clamped.items():
         assert all(abs(a - b) < 1 for a, b in zip(rates, final.plan[site], strict=True))
         assert max(final.plan[site]) == math.ceil(max(rates))
+
+
+UPPER = 12
+
+
+@st.composite
+def oblong(draw: st.DrawFn) -> tuple[FieldGraph, DilationPlan]:
+    """A chain whose axes differ, some sites with a shortcut, and rates of every form."""
+    nodes: list[Node] = [Source("image")]
+    sites, at = {}, "image"
+    for index in range(draw(st.integers(1, 4))):
+        taps = draw(st.sampled_from([(3, 3), (3, 3), (1, 3), (3, 1), (5, 2)]))
+        stride = tuple(draw(st.sampled_from([1, 1, 2])) if count > 1 else 1 for count in taps)
+        name = f"site{index}"
+        nodes.append(Window(name, at, taps, stride, (0, 0), ((1, 1),), site=True))
+        if stride == (1, 1) and draw(st.booleans()):
+            nodes.append(Join(f"sum{index}", (at, name)))
+        at = nodes[-1].name
+        kind, axes = draw(st.sampled_from(["site", "branch", "channel"])), draw(st.integers(1, 2))
+        count = axes * (1 if kind == "site" else draw(st.integers(1, 4)))
+        rates = draw(st.lists(st.floats(1, UPPER), min_size=count, max_size=count))
+        sites[name] = SiteRates(kind, tuple(rates), axes)
+    return FieldGraph(tuple(nodes), (at,)), DilationPlan(sites)
+
+
+@settings(deadline=None, max_examples=100)
+@given(drawn=oblong())
+def test_laws_hold_for_every_kind_and_axis(drawn: tuple[FieldGraph, DilationPlan]):
+    graph, plan = drawn
+    limits = dict.fromkeys(plan, (1, UPPER))
+    final = project(plan, graph, "enforce", limits=limits)
+    assert final.plan.is_integer
+    assert graph.propagate(final.plan).bound_ok
+    again = project(final.plan, graph, "enforce", limits=limits)
+    assert (again.plan, again.changes) == (final.plan, ())
+    assert all(1 <= rate <= UPPER for rates in final.plan.values() for rate in rates)
+    for site, rates in plan.sites.items():
+        assert replace(final.plan.sites[site], rates=rates.rates) == rates  # the form is kept
+    held = hold_to_bounds(plan, graph, limits)
+    lowered = project(held.plan, graph, "enforce", limits=limits)
+    assert not [change for change in lowered.changes if change.rule.startswith("bound")]
+    assert hold_to_bounds(held.plan, graph, limits) == held
+    for site, rates in held.plan.sites.items():
+        for row in rates.rows:
+            assert all(rate <= most for rate, most in zip(row, held.highest[site], strict=True))
+    # what is held back is at the bound, which a rate one larger would break
+    for row in graph.propagate(lowered.plan).rows:
+        for axis, most in enumerate(held.highest[row.name]):
+            spanned = [row.bounds[a] for a in range(2) if row.taps[a] > 1]
+            alone = row.bounds[axis] if row.taps[axis] > 1 else UPPER
+            bound = alone if held.plan.sites[row.name].axes == 2 else min(spanned)
+            assert most == min(bound, UPPER)
+
+
+@settings(deadline=None, max_examples=40)
+@given(drawn=layers, kind=st.sampled_from(["site", "branch", "channel"]))
+def test_equal_axes_of_a_square_network_project_as_one(
+    graphs: SimpleNamespace, drawn: list, kind: str
+):
+    graph, plan = network(graphs, drawn)
+    rates = {site: values[:1] if kind == "site" else values for site, values in plan.items()}
+    shared = DilationPlan({site: SiteRates(kind, values) for site, values in rates.items()})
+    apart = DilationPlan(
+        {
+            site: SiteRates(kind, tuple(rate for rate in values for _ in range(2)), axes=2)
+            for site, values in rates.items()
+        }
+    )
+    for convert in (lambda plan: project(plan, graph).plan, lambda p: enforce_bounds(p, graph)):
+        one, each = convert(shared), convert(apart)
+        assert {site: tuple((rate,) * 2 for (rate,) in one.sites[site].rows) for site in one} == {
+            site: each.sites[site].rows for site in each
+        }
+
+
+@settings(deadline=None, max_examples=40)
+@given(drawn=layers)
+def test_channels_go_to_the_nearest_integer(graphs: SimpleNamespace, drawn: list):
+    graph, plan = network(graphs, drawn)
+    channels = DilationPlan({site: SiteRates("channel", rates) for site, rates in plan.items()})
+    final = project(channels, graph, "ignore").plan
+    for site, rates in channels.items():
+        assert all(abs(a - b) <= 0.5 for a, b in zip(rates, final[site], strict=True))
 
 
 @settings(deadline=None, max_examples=30)

@@ -31,6 +31,16 @@ class TestWindow:
         assert Reads.window(4, rate=3).at(0) == (-3, 0, 3, 6)
         assert Reads.window(1, rate=9).at(5) == (5,)
 
+    def test_another_anchor_tap(self):
+        assert Reads.window(3, rate=4, anchor_tap=2).at(0) == (-8, -4, 0)
+        assert Reads.window(3, rate=4, anchor=1, anchor_tap=0).at(0) == (1, 5, 9)
+        assert Reads.window(4, rate=2, anchor_tap=1) == Reads.window(4, rate=2)
+
+    def test_reach(self):
+        assert Reads.window(3, rate=4).reach == 8
+        assert Reads.transposed(2, stride=3).reach == 0
+        assert Reads.transposed(4, stride=2, padding=1).reach == 1
+
 
 class TestTransposed:
     def test_four_taps_stride_two(self):

@@ -8,9 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dilsearch.errors import PlanError
-from dilsearch.geometry import FieldGraph, Part, Reads, Resample, Source, Window
-from dilsearch.geometry.real_field import real_field
+from dilsearch.errors import GeometryError, PlanError
+from dilsearch.geometry import (
+    FieldGraph,
+    Join,
+    Node,
+    Part,
+    Reads,
+    Resample,
+    Source,
+    Window,
+    enforce_bounds,
+)
+from dilsearch.geometry.real_field import RealField, real_fields
 from dilsearch.plan import DilationPlan, SiteRates
 
 EPSILON = 1 / 64
@@ -52,6 +62,13 @@ def last_size(graph: FieldGraph, plan: DilationPlan) -> int:
     table = graph.propagate(plan)
     assert table.last_site is not None
     return max(field.size_px for field in table.at(table.last_site))
+
+
+def real_field(graph: FieldGraph, plan: DilationPlan) -> RealField:
+    """The field behind the plan's last site, along its larger side."""
+    last = graph.propagate(plan).last_site
+    assert last is not None
+    return max(real_fields(graph, plan, [last])[last], key=lambda side: side.size_px)
 
 
 def per_site(**rates: float) -> DilationPlan:
@@ -138,8 +155,8 @@ class TestChains:
             (Source("image"), wide("a", "image", (3, 1)), wide("b", "a", (1, 7))), outputs=("b",)
         )
         assert real_field(graph, per_site(a=2.5, b=1.5)).size_px == 1 + 6 * 1.5
-        assert real_field(graph, per_site(a=2.5, b=1.5)).slopes_px == {("b", 0): 6, ("a", 0): 0}
-        assert real_field(graph, per_site(a=9.5, b=1.5)).slopes_px == {("b", 0): 0, ("a", 0): 2}
+        assert real_field(graph, per_site(a=2.5, b=1.5)).slopes_px == {("b", 0): 6}
+        assert real_field(graph, per_site(a=9.5, b=1.5)).slopes_px == {("a", 0): 2}
 
     def test_upsampling_on_the_way_adds_what_no_rate_moves(self, graphs: SimpleNamespace) -> None:
         build = graphs.Builder()
@@ -223,6 +240,192 @@ class TestRegSeg:
         assert real_field(graph, plan).size_px == pytest.approx(63 + 32 * sum(rates))
 
 
-def test_a_plan_that_does_not_fit_is_refused(graphs: SimpleNamespace) -> None:
-    with pytest.raises(PlanError, match="'7'"):
-        real_field(graphs.chain([(1,)]), per_site(**{"7": 1.5}))
+class TestFaults:
+    def test_a_plan_that_does_not_fit(self, graphs: SimpleNamespace) -> None:
+        with pytest.raises(PlanError, match="'7'"):
+            real_fields(graphs.chain([(1,)]), per_site(**{"7": 1.5}), ["0"])
+
+    def test_nodes_without_a_field(self, graphs: SimpleNamespace) -> None:
+        graph, plan = fork(graphs), fork_plan([1.5] * 4)
+        with pytest.raises(GeometryError, match="no node 'stm'; the nearest name is 'stem'"):
+            real_fields(graph, plan, ["stem", "stm"])
+        with pytest.raises(GeometryError, match=r"'se\.pool' sees only what is pooled globally"):
+            real_fields(graph, plan, ["se.pool"])
+        assert real_fields(graph, plan, []) == {}
+
+
+class TestNodes:
+    def test_in_front_of_a_site_and_behind_it(self, graphs: SimpleNamespace) -> None:
+        graph = graphs.regseg()
+        plan = per_site(**dict.fromkeys(graph.site_names, 1.5))
+        at = [*graph.site_names, "body.256.0", "image", "head.conv4", "stem"]
+        fields = real_fields(graph, plan, at)
+        assert list(fields) == at
+        assert fields["image"] == (RealField(1, 1, {}),) * 2
+        assert fields["stem"] == (RealField(3, 2, {}),) * 2
+        assert fields["body.256.0"] == (RealField(63, 16, {}),) * 2
+        for index, site in enumerate(graph.site_names):
+            expected = dict.fromkeys(((name, 0) for name in graph.site_names[: index + 1]), 32)
+            assert fields[site] == (RealField(63 + 32 * 1.5 * (index + 1), 16, expected),) * 2
+        decoder = fields["head.conv4"][0]
+        assert decoder.stride_px == 4
+        assert decoder.size_px == 63 + 32 * 1.5 * 13 + 32 + 16
+        assert decoder.slopes_px == fields[graph.site_names[-1]][0].slopes_px
+
+    def test_the_stride_behind_upsampling_may_be_half_a_pixel(
+        self, graphs: SimpleNamespace
+    ) -> None:
+        build = graphs.Builder()
+        build.nodes.append(Resample("up", "image", (Reads.nearest(Fraction(1, 2)),) * 2))
+        graph = build.graph()
+        assert real_fields(graph, DilationPlan({}), ["up"])["up"][0].stride_px == 0.5
+
+
+def volume() -> FieldGraph:
+    """Two sites in three dimensions whose axes differ."""
+    nodes = (
+        Source("image"),
+        Window("a", "image", (3, 1, 2), (2, 1, 1), (0,) * 3, ((1,) * 3,), site=True),
+        Window("b", "a", (3, 3, 5), (1,) * 3, (0,) * 3, ((1,) * 3,), site=True),
+    )
+    return FieldGraph(nodes, ("b",))
+
+
+class TestForms:
+    def test_axes_have_their_own_rates(self) -> None:
+        plan = DilationPlan(
+            {
+                "a": SiteRates("site", (1.5, 9.5, 2.25), axes=3),
+                "b": SiteRates("branch", (1.5, 3.5, 1.0, 2.5, 1.0, 4.5), axes=3),
+            }
+        )
+        deep, tall, wide = real_fields(volume(), plan, ["b"])["b"]
+        assert deep == RealField(1 + 2 * 1.5 + 4 * 2.5, 2, {("a", 0): 2, ("b", 1): 4})
+        assert tall == RealField(1 + 2 * 3.5, 1, {("b", 0): 2})
+        assert wide == RealField(1 + 2.25 + 4 * 4.5, 1, {("a", 0): 1, ("b", 1): 4})
+
+    def test_the_largest_of_the_channels_counts_and_of_equals_the_first(self) -> None:
+        plan = DilationPlan(
+            {
+                "a": SiteRates("channel", (1.5, 3.25, 3.25, 2)),
+                "b": SiteRates("channel", (1, 2.5)),
+            }
+        )
+        deep, tall, _ = real_fields(volume(), plan, ["b"])["b"]
+        assert deep == RealField(1 + 2 * 3.25 + 4 * 2.5, 2, {("a", 1): 2, ("b", 1): 4})
+        assert tall == RealField(1 + 2 * 2.5, 1, {("b", 1): 2})
+
+    def test_a_causal_site_grows_as_any_other(self, graphs: SimpleNamespace) -> None:
+        nodes = (
+            Source("sound"),
+            Window("a", "sound", (2,), (1,), (0,), ((1,),), site=True),
+            Join("sum", ("a", "sound")),
+            Window("b", "sum", (3,), (1,), (0,), ((1,),), site=True),
+        )
+        graph = FieldGraph(nodes, ("b",))
+        plan = DilationPlan(
+            {name: SiteRates("site", (2.5,), causal=True) for name in graph.site_names}
+        )
+        for one in (graph, graph.with_causal(["a", "b"])):
+            assert real_field(one, plan) == RealField(1 + 2.5 + 5, 1, {("a", 0): 1, ("b", 0): 2})
+
+    def test_a_part_takes_the_largest_of_its_channels(self) -> None:
+        nodes = (
+            Source("image"),
+            Window("a", "image", (3, 3), (1, 1), (0, 0), ((1, 1), (2, 2)), site=True),
+            Part("part", "a", "image", 0),
+        )
+        plan = DilationPlan({"a": SiteRates("channel", (1.5, 4.5))})
+        (side, _) = real_fields(FieldGraph(nodes, ("part",)), plan, ["part"])["part"]
+        assert side == RealField(1 + 2 * 4.5, 1, {("a", 1): 2})
+
+
+@st.composite
+def searched(draw: st.DrawFn, axes: int) -> tuple[FieldGraph, dict[str, tuple[str, int, int]]]:
+    """A residual network with the forms of its sites: kind, rows, and axes of their own."""
+    nodes: list[Node] = [Source("image")]
+    forms, at = {}, "image"
+    for index in range(draw(st.integers(1, 4))):
+        taps = tuple(draw(st.integers(1, 3)) for _ in range(axes))
+        stride = (draw(st.sampled_from([1, 1, 2])),) * axes
+        rates, name = ((1,) * axes,), f"site{index}"
+        nodes.append(
+            Window(name, at, taps, stride, (0,) * axes, rates, True, causal=draw(st.booleans()))
+        )
+        if stride[0] == 1 and draw(st.booleans()):
+            nodes.append(Join(f"sum{index}", (name, at)))
+        at = nodes[-1].name
+        kind = draw(st.sampled_from(["site", "branch", "channel"]))
+        rows = 1 if kind == "site" else draw(st.integers(1, 3))
+        if draw(st.integers(0, 3)):  # a quarter of the windows is not searched
+            forms[name] = (kind, rows, draw(st.sampled_from([1, axes])))
+    return FieldGraph(tuple(nodes), (at,)), forms
+
+
+def rates_of(
+    data: st.DataObject, forms: dict[str, tuple[str, int, int]], values: st.SearchStrategy[float]
+) -> DilationPlan:
+    return DilationPlan(
+        {
+            name: SiteRates(kind, tuple(data.draw(sizes(rows * axes, values))), axes)
+            for name, (kind, rows, axes) in forms.items()
+        }
+    )
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+class TestLaws:
+    @settings(deadline=None, max_examples=40)
+    @given(data=st.data())
+    def test_at_integers_fields_are_those_of_the_table(
+        self, axes: int, data: st.DataObject
+    ) -> None:
+        graph, forms = data.draw(searched(axes))
+        plan = rates_of(data, forms, st.integers(1, 9).map(float))
+        table = graph.propagate(plan)
+        names = [node.name for node in graph.nodes]
+        for name, sides in real_fields(graph, plan, names).items():
+            assert [(side.size_px, side.stride_px) for side in sides] == [
+                (field.size_px, field.stride_px) for field in table.at(name)
+            ]
+
+    @settings(deadline=None, max_examples=40)
+    @given(data=st.data())
+    def test_slopes_are_differences(self, axes: int, data: st.DataObject) -> None:
+        graph, forms = data.draw(searched(axes))
+        # far enough apart that neither rows nor paths change places within a step
+        steps = st.integers(1, 60).map(lambda n: n + 0.5)
+        plan = rates_of(data, forms, steps)
+        at = graph.outputs[0]
+        sides = real_fields(graph, plan, [at])[at]
+        for site, form in plan.sites.items():
+            tied = any(
+                sorted(column)[-2:] == [max(column)] * 2
+                for column in (form.rates[axis :: form.axes] for axis in range(form.axes))
+            )
+            if tied:
+                continue
+            for flat in range(len(form.rates)):
+
+                def changed(by: float, site: str = site, flat: int = flat) -> tuple[RealField, ...]:
+                    rates = list(plan[site])
+                    rates[flat] += by
+                    return real_fields(graph, plan.replace({site: tuple(rates)}), [at])[at]
+
+                for axis, (more, less) in enumerate(
+                    zip(changed(EPSILON), changed(-EPSILON), strict=True)
+                ):
+                    own = form.axes == 1 or flat % form.axes == axis
+                    slope = sides[axis].slopes_px.get((site, flat // form.axes), 0) if own else 0
+                    assert (more.size_px - less.size_px) / (2 * EPSILON) == pytest.approx(slope)
+
+
+def test_what_holds_the_rates_and_what_measures_agree(graphs: SimpleNamespace) -> None:
+    # At rates held to their bounds, the next rate's field is at least rate * stride everywhere.
+    graph = graphs.regseg()
+    wide = enforce_bounds(per_site(**dict.fromkeys(graph.site_names, 30.0)), graph)
+    before = {name: graph.node(name).source for name in graph.site_names}
+    fields = real_fields(graph, wide, set(before.values()))
+    for site, (rate,) in wide.items():
+        side = fields[before[site]][0]
+        assert rate <= side.size_px / side.stride_px

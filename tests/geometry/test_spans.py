@@ -242,3 +242,27 @@ class TestLists:
         graph = FieldGraph(nodes, ("sum",), sizes={"sum": (6,)})
         (span,) = graph.propagate().spans["sum"]
         assert [span.at(p) for p in range(6)] == [(0, 0), (0, 1), (1, 2), (2, 3), (2, 4), (3, 5)]
+
+
+class TestBehindBranches:
+    @settings(deadline=None, max_examples=60)
+    @given(
+        st.integers(1, 9),
+        st.integers(1, 3),
+        st.integers(1, 4),
+        st.booleans(),
+        st.lists(st.integers(1, 9), min_size=1, max_size=4),
+    )
+    def test_the_furthest_branch_sees_what_all_see(
+        self, size: int, advance: int, taps: int, causal: bool, rates: list[int]
+    ):
+        span = Span((0,), (size - 1,), advance)
+        tap = taps - 1 if causal else None
+        branches = [Reads.window(taps, rate=rate, anchor_tap=tap) for rate in rates]
+        assert span.behind(branches) == Span.join([span.through(reads) for reads in branches])
+
+    def test_behind_upsampling_every_branch_counts(self):
+        span = Span().through(Reads.nearest(Fraction(1, 2)))
+        branches = [Reads.window(3, rate=rate) for rate in (1, 2)]
+        assert span.behind(branches) == Span.join([span.through(reads) for reads in branches])
+        assert span.behind(branches[:1]) == span.through(branches[0])
