@@ -202,4 +202,4 @@ def _plain(module: nn.Module, rates: Any) -> nn.Module:
     if isinstance(module, RelaxedConv):
         return module.to_conv(rates)
     assert isinstance(module, MixedRateConv)  # made anew, as on meta it forgets its channels
-    return MixedRateConv(module.grid, module.rates, module.weight, module.bias, module.groups)
+    return MixedRateConv(module.grid, module.rates, module)

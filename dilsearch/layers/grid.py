@@ -7,19 +7,13 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from dilsearch.ops.plain import convolve_padded, split_padding
+from dilsearch.ops.plain import convolve_padded
 from dilsearch.ops.taps import Axis
 
 PerAxis: TypeAlias = int | tuple[int, ...]
 Convolution: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 CONVOLUTIONS: dict[int, type[Convolution]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-_PADS: dict[str, tuple[type[nn.Module], ...]] = {
-    "zeros": (nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d),
-    "reflect": (nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d),
-    "replicate": (nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d),
-    "circular": (nn.CircularPad1d, nn.CircularPad2d, nn.CircularPad3d),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,30 +142,27 @@ class ConvGrid:
         by_output = member.expand(-1, weight.shape[0] // groups, -1).flatten(0, 1)
         return by_output.reshape(*by_output.shape, *[1] * self.axes)
 
-    def as_module(
-        self, weight: nn.Parameter, bias: nn.Parameter | None, rates: Sequence[int], groups: int
-    ) -> nn.Module:
-        """The same as a ``torch.nn`` convolution, behind modules that pad or crop where needed."""
-        edges, even = split_padding(self.padding_at(rates), self.padding_mode)
-        conv = CONVOLUTIONS[self.axes](
-            weight.shape[1] * groups,
-            weight.shape[0],
-            self.kernel_size,  # type: ignore[arg-type]
-            stride=self.stride,  # type: ignore[arg-type]
-            padding=even,  # type: ignore[arg-type]
-            dilation=tuple(rates),  # type: ignore[arg-type]
-            groups=groups,
-            bias=bias is not None,
-            padding_mode=self.padding_mode,  # type: ignore[arg-type]
-            device="meta",
-        )
-        conv.weight, conv.bias = weight, bias
-        if not edges:
-            return conv
-        pads = (_PADS[mode][self.axes - 1](tuple(amounts)) for amounts, mode in edges)
-        return nn.Sequential(*pads, conv)
+    def padding_word(self, rates: Sequence[int]) -> tuple[int, ...] | str | None:
+        """The padding by which a ``torch.nn`` convolution of these rates has this grid.
+
+        Returns:
+            Pixels for each axis, or 'same', or None where it has no word for it: padding that
+            differs between the ends of an axis, or crops.
+        """
+        paddings = self.padding_at(rates)
+        if all(before == after >= 0 for before, after in paddings):
+            return tuple(before for before, _ in paddings)
+        spans = [rate * (taps - 1) for rate, taps in zip(rates, self.kernel_size, strict=True)]
+        as_torch_does = tuple((span // 2, span - span // 2) for span in spans)
+        return "same" if paddings == as_torch_does and set(self.stride) == {1} else None
 
 
 def per_axis(value: PerAxis | Sequence[int], count: int) -> tuple[int, ...]:
     """One value for each axis."""
     return (value,) * count if isinstance(value, int) else tuple(value)
+
+
+def moving(rates: Sequence[int], taps: Sequence[int]) -> tuple[int, ...]:
+    """The rates of the axes that have taps to move; of all, where none has."""
+    some = tuple(rate for rate, count in zip(rates, taps, strict=True) if count > 1)
+    return some or tuple(rates)

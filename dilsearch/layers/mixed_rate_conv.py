@@ -1,4 +1,4 @@
-"""A convolution whose branches or channels have different integer rates: what a search ends in."""
+"""A convolution at integer rates for which torch.nn has no word: what a search may end in."""
 
 from collections.abc import Sequence
 
@@ -7,46 +7,46 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dilsearch.layers.grid import ConvGrid
+from dilsearch.layers.sharing import device_of, share
 
 
 class MixedRateConv(nn.Module):
-    """A convolution over any number of axes with an integer rate for each branch or input channel.
+    """A convolution over any number of axes whose rates or padding ``torch.nn`` cannot express.
 
-    Branches are split, convolved and joined. Input channels with rates of their own are selected by
-    rate, convolved and summed. Both are ordinary convolutions, exact and exportable; there is
-    nothing to learn but weight and bias, which are those of the convolution it stands for.
+    Rates may differ between branches, which are split, convolved and joined, or between input
+    channels, which are selected by rate, convolved and summed. Or there is one rate for all, and
+    the padding that keeps the output grid is uneven, or negative, which crops. All are ordinary
+    convolutions behind padding, exact and exportable; there is nothing to learn but weight and
+    bias, which are those of the convolution it stands for, by the same names.
 
     Args:
         grid: The output grid.
-        rates: A rate for each axis, for each branch or each input channel.
-        weight: Kernels, shared with whoever gives them.
-        bias: One value for each output channel, or None.
-        groups: Channel groups; divisible by the number of branches, or else ``rates`` are as many
-            as there are input channels.
+        rates: A rate for each axis, for all channels, each branch or each input channel.
+        source: The convolution whose weight and bias it takes over, with their parametrisations.
+
+    Attributes:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Taps along each axis.
+        groups: Channel groups.
+        rates: As given.
     """
 
-    def __init__(
-        self,
-        grid: ConvGrid,
-        rates: Sequence[Sequence[int]],
-        weight: nn.Parameter,
-        bias: nn.Parameter | None,
-        groups: int,
-    ) -> None:
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(self, grid: ConvGrid, rates: Sequence[Sequence[int]], source: nn.Module) -> None:
         super().__init__()
         self.grid = grid
         self.rates = tuple(tuple(row) for row in rates)
-        self.groups = groups
-        self.in_channels = weight.shape[1] * groups
-        self.out_channels = weight.shape[0]
+        self.in_channels, self.out_channels, self.groups = sizes_of(source)
         self.kernel_size = grid.kernel_size
-        self.weight = weight
-        self.bias = bias
+        share(self, source)
         self._kinds = tuple(dict.fromkeys(self.rates))
         if self.by_channel:
             for number, kind in enumerate(self._kinds):
                 chosen = [index for index, rate in enumerate(self.rates) if rate == kind]
-                members = torch.tensor(chosen, device=weight.device)
+                members = torch.tensor(chosen, device=device_of(source))
                 self.register_buffer(f"_members_{number}", members, persistent=False)
 
     @property
@@ -66,10 +66,21 @@ class MixedRateConv(nn.Module):
 
     def extra_repr(self) -> str:
         """Sizes and rates."""
-        rates = sorted(set(self.rates))
-        shown = ", ".join(str(rate) for rate in rates[:8]) + (", ..." if len(rates) > 8 else "")
-        unit = "channel" if self.by_channel else "branch"
+        if len(self.rates) == 1:
+            (rate,) = self.rates
+            what = f"rate={rate}, padding={self.grid.padding_at(rate)}"
+        else:
+            rates = sorted(set(self.rates))
+            shown = ", ".join(map(str, rates[:8])) + (", ..." if len(rates) > 8 else "")
+            what = f"rates by {'channel' if self.by_channel else 'branch'} among {shown}"
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
-            f"rates by {unit} among {shown}, stride={self.grid.stride}, groups={self.groups}"
+            f"{what}, stride={self.grid.stride}, groups={self.groups}"
         )
+
+
+def sizes_of(source: nn.Module) -> tuple[int, int, int]:
+    """Input channels, output channels and groups of a convolution."""
+    sizes = (source.in_channels, source.out_channels, source.groups)
+    assert all(isinstance(size, int) for size in sizes)
+    return sizes  # type: ignore[return-value]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from dilsearch.errors import TraceError
 from dilsearch.layers import BranchConv2d, MixedRateConv, RelaxedConv
+from dilsearch.tracing.wrappers import is_compiled, unwrapped, without_compilation
 
 Convolution: TypeAlias = (
     nn.Conv1d
@@ -24,10 +25,12 @@ Convolution: TypeAlias = (
 def shadow_of(model: nn.Module, *, present_rates: bool = False) -> nn.Module:
     """A copy on the meta device, in evaluation mode, relaxed sites back as plain convolutions.
 
+    Wrappers are left out, and compiled parts stand as they were before, under their plain paths.
     Relaxed sites stand with the dilations they were relaxed from: the graph holds what the
     network is, and a plan says what its rates become. With ``present_rates`` they stand with
     their rates now, rounded up, which is as far as bilinear sampling touches.
     """
+    model = unwrapped(model)
     now = {
         name: rates_now(module)
         for name, module in model.named_modules()
@@ -60,6 +63,7 @@ def shadow_of(model: nn.Module, *, present_rates: bool = False) -> nn.Module:
             if isinstance(module, RelaxedConv)
         },
     )
+    shadow = without_compilation(shadow)
     shadow.eval()
     return shadow
 
@@ -78,15 +82,29 @@ def rates_now(site: RelaxedConv) -> Any:
 def replace_modules(model: nn.Module, replacements: dict[int, nn.Module]) -> nn.Module:
     """The model with modules exchanged by identity, at every path that leads to them.
 
+    What ``torch.compile`` put around an exchanged module is put around its replacement.
+
     Returns the model itself, changed, or the replacement if the model is itself exchanged.
     """
     if id(model) in replacements:
         return replacements[id(model)]
+    recompiled = {
+        id(module): _recompiled(module, replacements[id(inner)])
+        for module in model.modules()
+        if is_compiled(module) and id(inner := module._modules["_orig_mod"]) in replacements
+    }
+    everything = replacements | recompiled
     for module in list(model.modules()):
         for name, child in list(module._modules.items()):
-            if child is not None and id(child) in replacements:
-                module._modules[name] = replacements[id(child)]
+            if child is not None and id(child) in everything:
+                module._modules[name] = everything[id(child)]
     return model
+
+
+def _recompiled(wrapper: nn.Module, inner: nn.Module) -> nn.Module:
+    """The same compilation, which holds the forward of its module, of another module."""
+    again: nn.Module = type(wrapper)(inner, wrapper.dynamo_ctx)
+    return again
 
 
 def convolutions_of(model: nn.Module) -> dict[str, Convolution]:

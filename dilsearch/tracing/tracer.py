@@ -21,7 +21,7 @@ from dilsearch.tracing.branches import branched_site
 from dilsearch.tracing.builder import Layer
 from dilsearch.tracing.calls import Call
 from dilsearch.tracing.costs import macs_of
-from dilsearch.tracing.export import export
+from dilsearch.tracing.export import export, name_once
 from dilsearch.tracing.operations import handler_of
 from dilsearch.tracing.shadow import Convolution, convolutions_of, shadow_of
 from dilsearch.tracing.values import Value
@@ -93,6 +93,7 @@ def trace_model(model: nn.Module, example: Example, *, present_rates: bool = Fal
     meta_inputs = tuple(torch.empty_like(tensor, device="meta") for tensor in inputs)
     _check_inputs(type(model).__name__, [tuple(tensor.shape) for tensor in inputs])
     program = export(shadow, meta_inputs, type(model).__name__)
+    name_once(program, shadow)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     if _writes_to_views(program):
         program = program.run_decompositions({})  # what is written becomes a value of its own

@@ -148,6 +148,15 @@ ABLATIONS = {
 }
 
 
+def test_a_task_may_need_another_field_than_the_size_of_the_input_says():
+    model = nn.Conv2d(3, 3, 3, padding=1)
+    needed = [
+        analyze(model, image(8, 16, 3), needed_px=needed_px).needed_px for needed_px in (None, 3)
+    ]
+    assert needed == [(15, 31), (3, 3)]
+    assert "(3 x 3 needed: covered)" in analyze(model, image(8, 16, 3), needed_px=3).verdict
+
+
 class TestRegSeg:
     def test_table_2(self):
         # golden G01 and G05: RegSeg Tab. 2; the decoder widens what the body sees.

@@ -200,10 +200,10 @@ def test_a_branch_convolution():
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 @pytest.mark.parametrize("groups", [1, 3])
 def test_a_mixed_rate_convolution_by_channel(device, groups):
-    plain = nn.Conv1d(3, 3, 3, padding=1, groups=groups)
-    layer = MixedRateConv(ConvGrid.of(plain), [(1,), (4,), (4,)], plain.weight, None, groups)
+    plain = nn.Conv1d(3, 3, 3, padding=1, groups=groups, bias=False)
+    layer = MixedRateConv(ConvGrid.of(plain), [(1,), (4,), (4,)], plain)
     if groups == 3:  # as many rates as groups would be branches
-        layer = MixedRateConv(ConvGrid.of(plain), [(1,), (4,), (6,)], plain.weight, None, 3)
+        layer = MixedRateConv(ConvGrid.of(plain), [(1,), (4,), (6,)], plain)
     measured = measure_support(layer.to(device), torch.empty(1, 3, 41))
     expected = {-4, -1, 0, 1, 4} | ({-6, 6} if groups == 3 else set())
     assert set(measured.seen.nonzero()[0] - 20) == expected

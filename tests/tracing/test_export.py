@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dilsearch.errors import TraceError
 from dilsearch.tracing import trace_graph
+from dilsearch.tracing.tracer import trace_model
 
 
 class OwnTensors(nn.Module):
@@ -31,6 +32,28 @@ def test_a_forward_that_makes_tensors_on_the_cpu(device: str) -> None:
     graph = trace_graph(model, torch.empty(1, 3, 16, 20))
     assert graph.propagate().at(graph.outputs[0])[0].size_px == 3
     assert model.conv.weight.device.type == device
+
+
+class Scores:
+    """An output of a class that torch has never heard of."""
+
+    def __init__(self, logits: Tensor, hidden: tuple[Tensor, ...]) -> None:
+        self.logits, self.hidden = logits, hidden
+
+
+class ReturnsAnObject(OwnTensors):
+    def forward(self, x: Tensor) -> Any:
+        scores = super().forward(x)
+        return Scores(scores, (x, scores))
+
+
+def test_an_object_that_is_returned_is_read_field_by_field() -> None:
+    model = ReturnsAnObject()
+    trace = trace_model(model, torch.empty(1, 3, 16, 20))
+    assert trace.output_names == ("logits", "hidden.0", "hidden.1")
+    sizes = [trace.graph.propagate().at(output)[0].size_px for output in trace.graph.outputs]
+    assert sizes == [3, 1, 3]
+    assert isinstance(model(torch.zeros(1, 3, 16, 20)), Scores)  # the model itself still does
 
 
 def test_an_old_style_eval() -> None:
@@ -101,3 +124,19 @@ def test_what_is_not_followed_still_has_the_right_stride(
     assert len(graph.unfollowed) == 1
     field = graph.propagate().at(graph.outputs[0])[0]
     assert (field.size_px, field.stride_px) == (field_px, stride_px)
+
+
+class Aliased(nn.Module):
+    """Called by the second of its paths, inside a container that has two of them itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 3, 3))
+        self.second = self.first
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(x)
+
+
+def test_a_shared_module_has_the_name_of_its_first_path() -> None:
+    assert trace_graph(Aliased(), torch.empty(1, 3, 16, 20)).site_names == ("first.0",)
