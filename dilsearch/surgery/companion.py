@@ -7,6 +7,7 @@ from torch import nn
 
 from dilsearch.geometry import FieldGraph
 from dilsearch.sites import Granularity
+from dilsearch.tracing.wrappers import unwrapped
 
 _ATTRIBUTE = "_dilsearch_companion"
 
@@ -37,21 +38,3 @@ def companion_of(model: nn.Module) -> Companion | None:
     companion = getattr(unwrapped(model), _ATTRIBUTE, None)
     assert companion is None or isinstance(companion, Companion)
     return companion
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The user's module inside the wrappers that training puts around it."""
-    for inner in ("_orig_mod", "_forward_module", "module"):
-        wrapped = model._modules.get(inner)
-        if wrapped is not None and len(model._modules) <= 2 and _is_wrapper(model):
-            return unwrapped(wrapped)
-    return model
-
-
-def _is_wrapper(model: nn.Module) -> bool:
-    return type(model).__name__ in {
-        "DistributedDataParallel",
-        "DataParallel",
-        "OptimizedModule",
-        "_FabricModule",
-    }

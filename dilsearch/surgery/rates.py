@@ -1,38 +1,40 @@
-"""Reading and bounding the rates of a relaxed model."""
+"""Reading, bounding and freezing the rates of a relaxed model."""
 
-import math
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dilsearch.errors import SurgeryError
-from dilsearch.geometry import FieldGraph, enforce_bounds
+from dilsearch.geometry import FieldGraph, Held, hold_to_bounds
 from dilsearch.geometry.project import Limits
-from dilsearch.layers import RelaxedConv2d
+from dilsearch.layers import RelaxedConv
 from dilsearch.plan import DilationPlan, SiteRates
 from dilsearch.sites import Granularity
-from dilsearch.surgery.companion import companion_of, unwrapped
+from dilsearch.surgery.companion import companion_of
+from dilsearch.tracing.wrappers import plain_path, unwrapped
 
 
-def relaxed_sites(model: nn.Module) -> dict[str, RelaxedConv2d]:
+def relaxed_sites(model: nn.Module) -> dict[str, RelaxedConv]:
     """Relaxed convolutions by site name, upstream first where the graph is known.
+
+    Names are module paths without the parts that DistributedDataParallel, ``torch.compile`` and
+    other wrappers add.
 
     Raises:
         SurgeryError: If the model has none.
     """
+    inner = unwrapped(model)
     found = {
-        name: module
-        for name, module in unwrapped(model).named_modules()
-        if isinstance(module, RelaxedConv2d)
+        plain_path(name): module
+        for name, module in inner.named_modules()
+        if isinstance(module, RelaxedConv)
     }
     if not found:
-        raise SurgeryError(
-            f"{type(unwrapped(model)).__name__} has no relaxed site; call relax on it first"
-        )
+        raise SurgeryError(f"{type(inner).__name__} has no relaxed site; call relax on it first")
     companion = companion_of(model)
-    order = companion.sites if companion is not None else found
+    order = dict.fromkeys((*(companion.sites if companion is not None else ()), *found))
     return {name: found[name] for name in order if name in found}
 
 
@@ -56,15 +58,16 @@ def read_plan(model: nn.Module) -> DilationPlan:
     """The present rates of a relaxed model, one entry for each site.
 
     Raises:
-        SurgeryError: If the model has no relaxed site, or a rate is not a finite number.
+        SurgeryError: If the model has no relaxed site, or a rate is not a finite number or, on the
+            meta device, none at all.
     """
     sites = relaxed_sites(model)
-    return _plan(sites, _values(sites))
+    return _plan(sites, _fetched(sites))
 
 
 def rate_parameters(model: nn.Module) -> list[nn.Parameter]:
     """The rates of a relaxed model as Parameters, for an optimiser of their own."""
-    return [layer.rate for layer in _layers(model)]  # type: ignore[misc]
+    return [layer.rate for layer in relaxed_sites(model).values()]  # type: ignore[misc]
 
 
 def weight_parameters(model: nn.Module) -> list[nn.Parameter]:
@@ -73,12 +76,38 @@ def weight_parameters(model: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in model.parameters() if id(parameter) not in rates]
 
 
+def freeze_rates(model: nn.Module) -> None:
+    """Stop the rates of a model from being trained, as while its weights warm up.
+
+    The weights go on, faster: rates that are whole and need no slope run as plain convolutions.
+    Optimisers pass frozen rates over, as long as no gradient of before is left on them, which
+    is therefore cleared.
+
+    Raises:
+        SurgeryError: If the model has no relaxed site.
+    """
+    for rate in rate_parameters(model):
+        rate.requires_grad_(False)
+        rate.grad = None
+
+
+def unfreeze_rates(model: nn.Module) -> None:
+    """Let the rates of a model be trained again.
+
+    Raises:
+        SurgeryError: If the model has no relaxed site.
+    """
+    for rate in rate_parameters(model):
+        rate.requires_grad_(True)
+
+
 @torch.no_grad()
 def clamp_rates(model: nn.Module, *, gap: Literal["enforce", "ignore"] = "ignore") -> DilationPlan:
     """Bring every rate back within what is allowed; call it after each optimiser step.
 
     The sites' own limits always hold. Under ``gap="enforce"`` so does the gap bound, the largest
-    whole rate that skips no input pixel, at the field that the sites upstream have now.
+    whole rate that skips no input pixel, at the field that the sites upstream have now: on each
+    axis its own where axes have rates of their own, otherwise the tightest.
 
     Returns:
         The plan after clamping.
@@ -86,64 +115,80 @@ def clamp_rates(model: nn.Module, *, gap: Literal["enforce", "ignore"] = "ignore
     Raises:
         SurgeryError: If a rate is not a finite number, ``gap`` is neither word, or the gap bound is
             asked for where ``relax`` was given no example to trace.
+        PlanError: If a site's gap bound lies below its lower limit; nothing is changed then.
     """
     if gap not in ("enforce", "ignore"):
         raise SurgeryError(f"clamp_rates: gap = {gap!r} is unknown; use 'enforce' or 'ignore'")
     sites = relaxed_sites(model)
-    before = _values(sites)
-    limits = rate_limits(model)
+    before = _fetched(sites)
     # a step may have gone below 0, which no plan can hold: limits first
-    after = _plan(
-        sites,
-        {
-            name: tuple(min(max(rate, limits[name][0]), limits[name][1]) for rate in rates)
-            for name, rates in before.items()
-        },
-    )
-    bounds = {name: upper for name, (_, upper) in limits.items()}
-    if gap == "enforce":
-        graph = field_graph(model)
-        if graph is None:
-            raise SurgeryError(
-                "the gap bound needs the model's field graph; give relax an example input, or do "
-                'without the bound (gap = "ignore")'
-            )
-        after = enforce_bounds(after, graph, limits)
-        for row in graph.propagate(after).rows:
-            if row.name in bounds:
-                bounds[row.name] = min(row.bound, bounds[row.name])
-    for name, layer in sites.items():
-        if after[name] != before[name]:
-            layer.rate.copy_(torch.tensor(after[name]).reshape(layer.rate.shape))
-        layer.bound.fill_(bounds[name])
-    return after
-
-
-def _layers(model: nn.Module) -> Iterator[RelaxedConv2d]:
-    yield from relaxed_sites(model).values()
-
-
-def _plan(sites: dict[str, RelaxedConv2d], rates: dict[str, tuple[float, ...]]) -> DilationPlan:
-    return DilationPlan(
-        {name: SiteRates(layer.granularity.kind, rates[name]) for name, layer in sites.items()}
-    )
-
-
-def _values(sites: dict[str, RelaxedConv2d]) -> dict[str, tuple[float, ...]]:
-    """All rates by site, fetched from the device at once."""
-    fetched = iter(
-        torch.cat([layer.rate.detach().reshape(-1) for layer in sites.values()]).tolist()
-    )
-    return {
-        name: tuple(_finite(next(fetched), name) for _ in range(len(layer.initial_rates)))
-        for name, layer in sites.items()
+    after = {
+        name: rates.clamp(sites[name].granularity.lower, sites[name].granularity.upper)
+        for name, rates in before.items()
     }
+    held = Held(_plan(sites, after), {})
+    if gap == "enforce":
+        held = hold_to_bounds(held.plan, _graph_of(model), rate_limits(model))
+        after = {name: torch.tensor(rates) for name, rates in held.plan.items()}
+    for name, layer in sites.items():
+        if not torch.equal(after[name], before[name]):
+            layer.rate.copy_(after[name].reshape(layer.rate.shape))
+        highest = held.highest.get(name, (layer.granularity.upper,))
+        layer.bound.copy_(torch.tensor(highest[0] if len(highest) == 1 else highest))
+    return held.plan
 
 
-def _finite(rate: float, site: str) -> float:
-    if not math.isfinite(rate):
+def rates_as_read(layer: RelaxedConv, rates: tuple[float, ...]) -> SiteRates:
+    """Rates of a site in plan order, with what they stand for there."""
+    kind, separate = layer.granularity.kind, layer.granularity.separate_axes
+    return SiteRates(kind, rates, layer.axes if separate else 1, layer.granularity.causal)
+
+
+def _graph_of(model: nn.Module) -> FieldGraph:
+    graph = field_graph(model)
+    if graph is None:
         raise SurgeryError(
-            f"site '{site}': the rate became {rate}; training diverged. "
-            "Lower the learning rates and start again."
+            "the gap bound needs the model's field graph; give relax an example input, or do "
+            'without the bound (gap = "ignore")'
         )
-    return rate
+    return graph
+
+
+def _plan(sites: Mapping[str, RelaxedConv], rates: Mapping[str, Tensor]) -> DilationPlan:
+    return DilationPlan(
+        {name: rates_as_read(layer, tuple(rates[name].tolist())) for name, layer in sites.items()}
+    )
+
+
+def _fetched(sites: Mapping[str, RelaxedConv]) -> dict[str, Tensor]:
+    """All rates by site, flat and on the CPU, fetched from each device at once.
+
+    Raises:
+        SurgeryError: If one is not a finite number; names the site.
+    """
+    by_device: dict[torch.device, dict[str, Tensor]] = {}
+    for name, layer in sites.items():
+        by_device.setdefault(layer.rate.device, {})[name] = layer.rate.detach().reshape(-1)
+    if torch.device("meta") in by_device:
+        raise SurgeryError(
+            "the model is on the meta device, where rates have no values; move it with "
+            "to_empty(device=...) and load a checkpoint"
+        )
+    found: dict[str, Tensor] = {}
+    for some in by_device.values():
+        fetched = torch.cat([*some.values()]).cpu()
+        counts = [rates.numel() for rates in some.values()]
+        parts = dict(zip(some, torch.split(fetched, counts), strict=True))
+        if not bool(fetched.isfinite().all()):
+            _name_the_diverged(parts)
+        found |= parts
+    return {name: found[name] for name in sites}
+
+
+def _name_the_diverged(rates: Mapping[str, Tensor]) -> None:
+    for site, values in rates.items():
+        for rate in values[~values.isfinite()].tolist():
+            raise SurgeryError(
+                f"site '{site}': the rate became {rate}; training diverged. "
+                "Lower the learning rates and start again."
+            )

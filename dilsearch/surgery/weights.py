@@ -5,6 +5,7 @@ match and the accuracy is silently wrong. The file therefore names the rates its
 trained with, and loading compares them.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,28 +14,49 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dilsearch.errors import PlanError, SurgeryError
-from dilsearch.layers import BranchConv2d, RelaxedConv
-from dilsearch.plan import DilationPlan, SiteRates
+from dilsearch.layers import RelaxedConv
+from dilsearch.plan import DilationPlan
 from dilsearch.runs import write_atomically
-from dilsearch.sites import Granularity, PerBranch
-from dilsearch.surgery.companion import companion_of, unwrapped
-from dilsearch.surgery.rates import read_plan
+from dilsearch.surgery.differences import plan_differences, weight_differences
+from dilsearch.surgery.present import has_sites, known_sites, modules_by_site, present_plan
+from dilsearch.tracing.wrappers import plain_path, unwrapped
 
+FILE_VERSION = 2
+"""Of the files written. Version 1 did not name its version and is read as well."""
 _PLAN_KEY = "dilsearch.plan"
+_VERSION_KEY = "file_version"
 
 
 def save(model: nn.Module, path: Path | str) -> None:
     """Write weights and plan of a relaxed or discretised model to one safetensors file.
 
-    The file is written beside its place and then moved there, and depends on the model alone.
+    Names are those of the model without ``torch.compile`` and ``DistributedDataParallel``, whole
+    or in parts. The file is written beside its place and then moved there, and depends on the
+    model alone.
+
+    Args:
+        model: What ``relax``, ``discretize`` or ``apply_plan`` returned, trained or not.
+        path: The file; its folder is made if need be.
 
     Raises:
-        SurgeryError: If the model was neither relaxed nor discretised.
+        SurgeryError: If the model's sites are unknown, its weights have no values, or it keeps
+            more than tensors.
         RunError: If the disk refuses.
     """
     plan = present_plan(model)
-    tensors = unwrapped(model).state_dict()
-    write_tensors(Path(path), tensors, {_PLAN_KEY: plan.to_json()})
+    state = unwrapped(model).state_dict()
+    faults = [
+        f"'{name}' in its state_dict is a {type(value).__name__}, and only tensors can be stored; "
+        "keep it elsewhere"
+        for name, value in state.items()
+        if not isinstance(value, Tensor)
+    ]
+    if any(isinstance(value, Tensor) and value.is_meta for value in state.values()):
+        faults.append("it is on the meta device, which holds no values; give it weights first")
+    if faults:
+        raise SurgeryError.from_faults("cannot save the model", faults)
+    tensors = {plain_path(name): tensor for name, tensor in state.items()}
+    write_tensors(Path(path), tensors, {_PLAN_KEY: _described(plan)})
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
@@ -55,42 +77,65 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
 
 
 def load(model: nn.Module, path: Path | str) -> nn.Module:
-    """Load what ``save`` wrote into a model with the same sites and, if discretised, rates.
+    """Load what ``save`` wrote into a model with the same sites and, where discretised, rates.
 
-    A relaxed model takes its rates from the file. Nothing is loaded if anything differs.
+    Relaxed sites take their rates from the file. Nothing is loaded if anything differs. A model
+    that was never relaxed gets its rates first::
+
+        model = apply_plan(build(), saved_plan(path))
+        load(model, path)
+
+    Args:
+        model: The model, changed in place; wrappers around it or its parts make no difference.
+        path: The file.
 
     Returns:
         The model that was given.
 
     Raises:
-        PlanError: With every difference, if the model's sites or rates are not the file's.
-        SurgeryError: If the file cannot be read, or its weights are not the model's.
+        PlanError: With every difference, if the model's sites or rates are not the file's, or the
+            file was written by a newer dilsearch.
+        SurgeryError: If the file cannot be read, its weights are not the model's, or the model's
+            sites are unknown.
     """
     plan = saved_plan(path)
-    target = unwrapped(model)
-    differences = _differences(present_plan(model), plan, compare_rates=not _is_relaxed(target))
+    if not has_sites(model):
+        raise SurgeryError(
+            f"{type(unwrapped(model)).__name__} was neither relaxed nor discretised, so that its "
+            "rates cannot be compared with the file's; "
+            "call apply_plan(model, saved_plan(path)) first, and load into what it returns"
+        )
+    target, state = unwrapped(model), _tensors(path)
+    expected = {plain_path(name): (name, value) for name, value in target.state_dict().items()}
+    differences = _plan_differences(model, plan, state)
+    # what else a site with other rates is called is told by its own sentence
+    told = {_rate_name(site) for site in {*plan, *known_sites(model)}} if differences else set()
+    faults = weight_differences(
+        {name: tuple(value.shape) for name, (_, value) in expected.items() if name not in told},
+        {name: tuple(value.shape) for name, value in state.items() if name not in told},
+    )
     if differences:
-        raise PlanError.from_faults(f"{path} does not fit the model", differences)
-    state = load_file(path)
-    expected = target.state_dict()
-    faults = [f"it has no '{name}'" for name in expected if name not in state]
-    faults += [f"the model has no '{name}'" for name in state if name not in expected]
-    faults += [
-        f"'{name}' has shape {tuple(state[name].shape)}, the model's {tuple(expected[name].shape)}"
-        for name in expected
-        if name in state and state[name].shape != expected[name].shape
-    ]
+        raise PlanError.from_faults(f"{path} does not fit the model", [*differences, *faults])
     if faults:
         raise SurgeryError.from_faults(f"{path} holds the weights of another network", faults)
-    target.load_state_dict(state)
+    if any(value.is_meta for _, value in expected.values()):
+        raise SurgeryError(
+            "the model is on the meta device, which holds no values; "
+            "call model.to_empty(device='cpu') before loading"
+        )
+    target.load_state_dict({expected[name][0]: value for name, value in state.items()})
     return model
 
 
 def saved_plan(path: Path | str) -> DilationPlan:
     """The plan that a weights file was trained with.
 
+    Args:
+        path: What ``save`` wrote.
+
     Raises:
         SurgeryError: If the file cannot be read or holds no plan.
+        PlanError: If its plan is damaged, or was written by a newer dilsearch.
     """
     try:
         with safe_open(str(path), framework="pt") as file:
@@ -102,69 +147,53 @@ def saved_plan(path: Path | str) -> DilationPlan:
             f"{path} holds weights but no plan, so that their rates are unknown; "
             "use a file written by dilsearch"
         )
-    return DilationPlan.from_json(metadata[_PLAN_KEY], source=str(path))
+    text = metadata[_PLAN_KEY]
+    _check_version(text, path)
+    return DilationPlan.from_json(text, source=str(path))
 
 
-def present_plan(model: nn.Module) -> DilationPlan:
-    """The rates a relaxed or discretised model has now, read off its modules.
+def _described(plan: DilationPlan) -> str:
+    """The plan's JSON with the version of the file.
 
-    Raises:
-        SurgeryError: If the model was neither relaxed nor discretised.
+    One text: a header of several entries is written in an order that varies.
     """
-    target = unwrapped(model)
-    if _is_relaxed(target):
-        return read_plan(model)
-    companion = companion_of(model)
-    if companion is None:
-        raise SurgeryError(
-            f"{type(target).__name__} was neither relaxed nor discretised, so that its sites are "
-            "unknown; relax it first"
+    return json.dumps({_VERSION_KEY: FILE_VERSION, **json.loads(plan.to_json())}, indent=2) + "\n"
+
+
+def _check_version(text: str, path: Path | str) -> None:
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError:
+        return  # for the plan's reader to say
+    version = document.get(_VERSION_KEY, 1) if isinstance(document, dict) else 1
+    if version not in range(1, FILE_VERSION + 1):
+        raise PlanError(
+            f"{path} is a weights file of version {version}, and this dilsearch reads versions 1 "
+            f"to {FILE_VERSION}. Upgrade dilsearch to read it."
         )
-    return DilationPlan(
-        {
-            name: SiteRates(
-                granularity.kind, _integer_rates(target.get_submodule(name), _branches(granularity))
-            )
-            for name, granularity in companion.sites.items()
-        }
+
+
+def _tensors(path: Path | str) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise SurgeryError(f"cannot read weights {path}: {error}") from None
+
+
+def _plan_differences(
+    model: nn.Module, plan: DilationPlan, state: Mapping[str, Tensor]
+) -> list[str]:
+    modules, sites = modules_by_site(model), known_sites(model)
+    learned = [site for site in sites if isinstance(modules.get(site), RelaxedConv)]
+    return plan_differences(
+        present_plan(model, read_learned=False),
+        plan,
+        learned_in_model=learned,
+        learned_in_file=[site for site in plan if _rate_name(site) in state],
+        limits={site: (sites[site].lower, sites[site].upper) for site in learned},
     )
 
 
-def _branches(granularity: Granularity) -> int:
-    return granularity.branches if isinstance(granularity, PerBranch) else 1
-
-
-def _is_relaxed(model: nn.Module) -> bool:
-    return any(isinstance(module, RelaxedConv) for module in model.modules())
-
-
-def _integer_rates(module: nn.Module, branches: int) -> tuple[float, ...]:
-    if isinstance(module, nn.Sequential):  # cropping, then the convolution
-        module = module[-1]
-    if isinstance(module, BranchConv2d):
-        return tuple(float(rate) for rate in module.rates)
-    assert isinstance(module, nn.Conv2d)
-    return (float(module.dilation[0]),) * branches
-
-
-def _differences(model: DilationPlan, file: DilationPlan, *, compare_rates: bool) -> list[str]:
-    faults = [f"site '{site}' is not in the file" for site in model if site not in file]
-    faults += [f"site '{site}' is not in the model" for site in file if site not in model]
-    for site in file:
-        if site not in model:
-            continue
-        if (model.kind(site), len(model[site])) != (file.kind(site), len(file[site])):
-            faults.append(
-                f"site '{site}' has {len(file[site])} rates of kind '{file.kind(site)}' in the "
-                f"file, {len(model[site])} of kind '{model.kind(site)}' in the model"
-            )
-        elif compare_rates and model[site] != file[site]:
-            faults.append(
-                f"site '{site}' has rates {_shown(file[site])} in the file, "
-                f"{_shown(model[site])} in the model; discretise the model with the file's plan"
-            )
-    return faults
-
-
-def _shown(rates: tuple[float, ...]) -> str:
-    return "(" + ", ".join(f"{rate:g}" for rate in rates) + ")"
+def _rate_name(site: str) -> str:
+    """Of the Parameter that holds a relaxed site's rates."""
+    return f"{site}.rate" if site else "rate"
