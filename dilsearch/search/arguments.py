@@ -12,8 +12,8 @@ from torch.optim import Optimizer
 from dilsearch.errors import SearchError
 from dilsearch.geometry.project import Policy
 from dilsearch.search.smoothing import Smoothing
-from dilsearch.surgery.companion import unwrapped
 from dilsearch.surgery.rates import rate_parameters, weight_parameters
+from dilsearch.tracing.wrappers import unwrapped
 from dilsearch.training import Checkpoint
 
 PRECISIONS = ("32-true", "bf16-mixed")
@@ -53,6 +53,18 @@ def check_arguments(model: nn.Module, *, optimizer: Optimizer | None, **given: A
                 given["loss"] is None or callable(given["loss"]),
                 "a function of output and target; give one, or None for the cross-entropy of "
                 "labelled pixels",
+            ),
+            (
+                "output_fn",
+                given["output_fn"] is None or callable(given["output_fn"]),
+                "a function of the model's output; give one that returns what the loss gets, or "
+                "None",
+            ),
+            (
+                "batch_fn",
+                given["batch_fn"] is None or callable(given["batch_fn"]),
+                "a function of a batch; give one that returns (inputs, target), or None where "
+                "batches are such pairs",
             ),
             (
                 "learning_rate",

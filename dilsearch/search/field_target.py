@@ -4,11 +4,14 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dilsearch.errors import SearchError
-from dilsearch.geometry.real_field import RealField, real_field
-from dilsearch.surgery import field_graph, read_plan
+from dilsearch.geometry import FieldGraph
+from dilsearch.geometry.real_field import real_fields
+from dilsearch.plan import DilationPlan, SiteRates
+from dilsearch.search.real_sizes import Rows, graph_of, rate_rows, sizes_px
+from dilsearch.surgery import read_plan
 from dilsearch.surgery.rates import relaxed_sites
 
 
@@ -16,11 +19,13 @@ from dilsearch.surgery.rates import relaxed_sites
 class FieldTarget:
     """The hinge ``weight * max(0, 1 - field / needed)``: nothing once that field suffices.
 
+    ``loss = criterion(model(x), y) + FieldTarget(1023)(model)`` adds it to a loss of your own.
+
     It says how wide the field has to be and not where along the network it should grow, nor how far
-    beyond: that is left to the loss. The field is that behind the last site, with the rates as they
-    are, not rounded, and with the mean of its branches as the rate of a site: the pull is the same
-    on all branches, and the plan that is found does not hang on one branch of every site. A network
-    that does is slow to train, however wide its field.
+    beyond: that is left to the loss. The field is that behind the last site, along its larger side,
+    with the rates as they are, not rounded, and with the mean of its branches or channels as the
+    rate of a site: the pull is the same on all branches, and the plan that is found does not hang
+    on one branch of every site. A network that does is slow to train, however wide its field.
 
     Args:
         needed_px: The field to reach, in pixels.
@@ -47,43 +52,60 @@ class FieldTarget:
         Raises:
             SearchError: If it has no field graph.
         """
-        if field_graph(model) is None:
-            raise SearchError(
-                "a field target needs the model's field graph; give relax an example input, or "
-                "search without one (field_target = 0)"
-            )
+        _graph(model)
 
-    def penalty(self, model: nn.Module) -> float:
-        """The value of the hinge at the present rates.
+    def __call__(self, model: nn.Module) -> Tensor:
+        """The hinge at the present rates: a float32 scalar to add to the loss.
 
         Raises:
             SearchError: If the model has no field graph.
+            SurgeryError: If it has no relaxed site, or a rate is not a finite number.
         """
-        self.check(model)
-        return self.weight * max(0.0, 1 - _field(model).size_px / self.needed_px)
+        return self._hinge(model, rate_rows(model))
 
-    @torch.no_grad()
     def add_gradient(self, model: nn.Module) -> None:
         """Add the hinge's gradient to that of the rates, as if it stood in the loss.
 
+        Rates that have no gradient, since they are frozen or the loss left them out, get none. No
+        hook of the Parameters runs, so that nothing is sent between ranks a second time.
+
         Raises:
-            SearchError: If the model has no field graph.
+            SearchError: As for a call.
+            SurgeryError: As for a call.
         """
-        self.check(model)
-        field = _field(model)
-        if field.size_px >= self.needed_px:
+        rates = {site: rows.detach().requires_grad_() for site, rows in rate_rows(model).items()}
+        with torch.enable_grad():
+            hinge = self._hinge(model, rates)
+        if not hinge.requires_grad:
             return
-        layers = relaxed_sites(model)
-        for (site, _), slope_px in field.slopes_px.items():
-            gradient = layers[site].rate.grad
-            if gradient is not None:
-                gradient -= self.weight * slope_px / self.needed_px / gradient.numel()
+        gradients = torch.autograd.grad(
+            hinge, list(rates.values()), allow_unused=True, materialize_grads=True
+        )
+        for layer, gradient in zip(relaxed_sites(model).values(), gradients, strict=True):
+            if layer.rate.grad is not None:
+                layer.rate.grad += gradient.reshape(layer.rate.shape)
+
+    def _hinge(self, model: nn.Module, rates: Rows) -> Tensor:
+        graph = _graph(model)
+        plan = _evened(read_plan(model))
+        last = next(site for site in reversed(graph.site_names) if site in plan)
+        sides = real_fields(graph, plan, (last,))[last]
+        axis = max(range(len(sides)), key=lambda side: sides[side].size_px)
+        means = {site: rows.mean(0, keepdim=True).expand_as(rows) for site, rows in rates.items()}
+        (size_px,) = sizes_px([(sides[axis], axis)], means)
+        return self.weight * torch.relu(1 - size_px / self.needed_px)
 
 
-def _field(model: nn.Module) -> RealField:
-    """The field at the mean rate of every site; only the first branch of a site has its slope."""
-    graph = field_graph(model)
-    assert graph is not None  # checked by those who call
-    plan = read_plan(model)
-    means = {site: (sum(rates) / len(rates),) * len(rates) for site, rates in plan.items()}
-    return real_field(graph, plan.replace(means))
+def _graph(model: nn.Module) -> FieldGraph:
+    return graph_of(model, "a field target", otherwise="search without one (field_target = 0)")
+
+
+def _evened(plan: DilationPlan) -> DilationPlan:
+    """The plan with the mean of its branches or channels at every site, axis by axis."""
+
+    def evened(rates: SiteRates) -> tuple[float, ...]:
+        count = len(rates.rates) // rates.axes
+        columns = (rates.rates[axis :: rates.axes] for axis in range(rates.axes))
+        return tuple(sum(column) / count for column in columns) * count
+
+    return plan.replace({site: evened(rates) for site, rates in plan.sites.items()})

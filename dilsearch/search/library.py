@@ -19,7 +19,17 @@ from dilsearch.search.loop import search
 from dilsearch.search.reach import out_of_reach
 from dilsearch.search.smoothing import Smoothing
 from dilsearch.surgery.rates import site_granularities, weight_parameters
-from dilsearch.training import Checkpoint, PolySchedule, build_loss, open_fabric, weight_optimizer
+from dilsearch.training import (
+    AdaptedLoss,
+    BatchFunction,
+    Checkpoint,
+    LogitsLoss,
+    OutputFunction,
+    PolySchedule,
+    open_fabric,
+    weight_optimizer,
+)
+from dilsearch.training.adapters import described
 from dilsearch.training.checkpoints import Row
 from dilsearch.training.loop import Batches
 
@@ -32,9 +42,11 @@ class SearchWarning(UserWarning):
 
 def search_rates(
     model: nn.Module,
-    train_loader: Iterable[tuple[Tensor, Tensor]],
+    train_loader: Iterable[Any],
     *,
     loss: Callable[[Any, Any], Tensor] | None = None,
+    output_fn: OutputFunction | None = None,
+    batch_fn: BatchFunction | None = None,
     budget: int,
     learning_rate: float = 0.05,
     optimizer: Optimizer | None = None,
@@ -63,11 +75,19 @@ def search_rates(
     Args:
         model: What :func:`dilsearch.relax` returned; given an example, unless ``gap`` is
             ``"ignore"`` or ``"report"`` and there is no pull towards a needed field.
-        train_loader: Batches of (input, target), such as a ``DataLoader``; gone through again and
-            again until the budget is used up. ``drop_last=True`` spares batch normalisation a last
-            batch of one.
-        loss: The model's output and the target to a scalar; None for the cross-entropy of pixels
-            labelled with class indices, 255 ignored.
+        train_loader: Batches of (inputs, target), such as a ``DataLoader``, or of any form with a
+            ``batch_fn``; gone through again and again until the budget is used up.
+            ``drop_last=True`` spares batch normalisation a last batch of one. Inputs that are a
+            tuple or list are the model's positional arguments, a mapping its keyword arguments, and
+            anything else its one argument.
+        loss: The model's output, as it is, and the target to a scalar; None for the cross-entropy
+            of positions labelled with class indices, 255 ignored. That one finds the logits in
+            what the model returns (a tensor, ``out`` or ``logits`` in a dictionary or object, the
+            first of a tuple), and brings them to the size of the labels.
+        output_fn: From the model's output to what the loss gets, such as
+            ``lambda output: output["aux"]``.
+        batch_fn: From a batch to (inputs, target), such as
+            ``lambda batch: (batch["image"], batch["mask"])``.
         budget: Steps in which weights and rates train.
         learning_rate: Of the weights, trained by SGD with momentum 0.9 and weight decay 1e-4.
         optimizer: An optimiser of your own for the weights, in place of that, made after ``relax``
@@ -106,7 +126,8 @@ def search_rates(
             one.
         SearchError: If an argument cannot be used, the loader is empty, or there is no field graph
             where the field target needs one.
-        RunError: If the loss stops being finite, or there is no such device.
+        RunError: If the loss stops being finite, the model's output or the labels are not what the
+            cross-entropy takes, or there is no such device.
 
     Warns:
         SearchWarning: Before the search, if limits and bounds leave ``needed_px`` out of reach;
@@ -116,6 +137,8 @@ def search_rates(
     check_arguments(
         model,
         loss=loss,
+        output_fn=output_fn,
+        batch_fn=batch_fn,
         budget=budget,
         learning_rate=learning_rate,
         optimizer=optimizer,
@@ -147,10 +170,10 @@ def search_rates(
         warnings.warn(unreachable, SearchWarning, stacklevel=2)
     result = search(
         model,
-        _cycled(train_loader),
+        _cycled(train_loader, batch_fn),
         fabric=fabric,
         weight_optimizer=weights,
-        loss=loss or build_loss("cross_entropy"),
+        loss=_adapted(loss, output_fn),
         schedule=PolySchedule(budget, warmup_steps=round(WARMUP_SHARE * budget)),
         rate_optimizer=rate_optimizer,
         rate_learning_rate=rate_learning_rate,
@@ -178,8 +201,16 @@ def _identity(model: nn.Module, *settings: object) -> str:
     return sha256(told.encode()).hexdigest()
 
 
-def _cycled(loader: Iterable[tuple[Tensor, Tensor]]) -> Batches:
-    def batches(start: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _adapted(
+    loss: Callable[[Any, Any], Tensor] | None, output_fn: OutputFunction | None
+) -> Callable[[Any, Any], Tensor]:
+    if loss is None:
+        return LogitsLoss(output_fn=output_fn)
+    return loss if output_fn is None else AdaptedLoss(loss, output_fn)
+
+
+def _cycled(loader: Iterable[Any], batch_fn: BatchFunction | None) -> Batches:
+    def batches(start: int) -> Iterator[tuple[Any, Any]]:
         given = 0
         for epoch in itertools.count():
             count = 0
@@ -188,13 +219,8 @@ def _cycled(loader: Iterable[tuple[Tensor, Tensor]]) -> Batches:
             if set_epoch is not None:
                 set_epoch(epoch)
             for batch in loader:
-                if not isinstance(batch, tuple | list) or len(batch) != 2:
-                    raise SearchError(
-                        f"search_rates: a batch of the train_loader is {_described(batch)}, not a "
-                        "pair (input, target); give the DataLoader a collate_fn that makes one"
-                    )
                 count += 1
-                yield batch[0], batch[1]
+                yield _pair(batch, batch_fn)
             if count == 0 and epoch == 0:
                 raise SearchError("search_rates: the train_loader is empty; give one with batches")
             if count == 0:
@@ -207,6 +233,17 @@ def _cycled(loader: Iterable[tuple[Tensor, Tensor]]) -> Batches:
     return batches
 
 
-def _described(batch: object) -> str:
-    kind = type(batch).__name__
-    return f"a {kind} of {len(batch)}" if isinstance(batch, tuple | list) else f"a {kind}"
+def _pair(batch: Any, batch_fn: BatchFunction | None) -> tuple[Any, Any]:
+    """A batch as inputs and target."""
+    pair = batch if batch_fn is None else batch_fn(batch)
+    if isinstance(pair, tuple | list) and len(pair) == 2:
+        return pair[0], pair[1]
+    if batch_fn is not None:
+        raise SearchError(
+            f"search_rates: batch_fn made {described(pair)} of a batch, not a pair (inputs, "
+            "target); return one"
+        )
+    raise SearchError(
+        f"search_rates: a batch of the train_loader is {described(batch)}, not a pair (inputs, "
+        "target); give a batch_fn that makes one of it"
+    )

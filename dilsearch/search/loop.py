@@ -7,20 +7,22 @@ from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from dilsearch.errors import PlanError, SurgeryError
 from dilsearch.geometry import FieldGraph
 from dilsearch.geometry.project import Limits
 from dilsearch.plan import DilationPlan
+from dilsearch.runs.rate_columns import rate_values
+from dilsearch.search.after_step import HeldRates
 from dilsearch.search.field_target import FieldTarget
 from dilsearch.search.rate_optimizer import build_rate_optimizer
 from dilsearch.search.reach import widest_field_px
 from dilsearch.search.settling import findings, settled, tolerance_px
 from dilsearch.search.smoothing import SmoothedRates, Smoothing
 from dilsearch.surgery import clamp_rates, field_graph, read_plan
-from dilsearch.surgery.rates import rate_limits, relaxed_sites
+from dilsearch.surgery.rates import rate_limits
 from dilsearch.training import Checkpoint, Hooks, PolySchedule, fit
 from dilsearch.training.checkpoints import Row
 from dilsearch.training.loop import Batches, History
@@ -95,8 +97,8 @@ def search(
 
     Returns:
         Plan, history and findings. A row has step, samples, loss, learning rate, ``field_px``
-        (rates rounded up, as bilinear sampling touches the outer pixel) and a column
-        ``SITE[BRANCH]`` for each rate.
+        (rates rounded up, as bilinear sampling touches the outer pixel) and the columns of
+        :mod:`dilsearch.runs.rate_columns` for the rates.
 
     Raises:
         SurgeryError: If the model has no relaxed site, or no field graph for the gap bound.
@@ -154,19 +156,20 @@ def search(
     )
 
 
-def search_columns(model: nn.Module) -> dict[str, float]:
-    """What a trajectory says of a relaxed model: its field and each of its rates.
+def search_columns(model: nn.Module, plan: DilationPlan | None = None) -> dict[str, float]:
+    """What a trajectory says of a relaxed model: its field and its rates.
 
     ``field_px`` is the larger side of the field behind the last site, with rates rounded up; it is
-    left out where the model has no field graph. A rate's column is named ``SITE[BRANCH]``.
+    left out where the model has no field graph. The columns of the rates are those of
+    :mod:`dilsearch.runs.rate_columns`.
+
+    Args:
+        model: The relaxed model.
+        plan: Its present rates, where they have been read already.
     """
-    plan, graph = read_plan(model), field_graph(model)
-    columns: dict[str, float] = {}
-    if graph is not None:
-        columns["field_px"] = _field_px(graph, plan)
-    for site, rates in plan.items():
-        columns |= {f"{site}[{branch}]": rate for branch, rate in enumerate(rates)}
-    return columns
+    plan, graph = plan or read_plan(model), field_graph(model)
+    field = {} if graph is None else {"field_px": _field_px(graph, plan)}
+    return {**field, **rate_values(plan)}
 
 
 def _field_px(graph: FieldGraph, plan: DilationPlan) -> int:
@@ -198,8 +201,7 @@ class _SearchHooks(Hooks):
         self._field_target = field_target
         self._patience = patience
         self._limits = limits
-        self._layers = list(relaxed_sites(model).values())
-        self._before: list[Tensor] = []
+        self._held = HeldRates(model, gap)
         self._rate_optimizer = rate_optimizer  # a checkpoint gives it other groups
         self._settles_after = max(smoothing.ends, 0.5) * steps
 
@@ -211,7 +213,7 @@ class _SearchHooks(Hooks):
 
     def before_update(self) -> None:
         self._rates.restore()
-        self._before = [layer.rate.detach().clone() for layer in self._layers]
+        self._held.remember()
         if self._field_target is not None:
             self._field_target.add_gradient(self._model)
 
@@ -221,16 +223,8 @@ class _SearchHooks(Hooks):
         with suppress(PlanError, SurgeryError):  # there is an error to tell already
             clamp_rates(self._model, gap=self._gap)  # the bounds were those of the draw
 
-    @torch.no_grad()
     def after_step(self) -> Mapping[str, float]:
-        try:
-            clamp_rates(self._model, gap=self._gap)
-        except PlanError:
-            # The step leaves no room above some lower limit, where the rates before it did.
-            for layer, rate in zip(self._layers, self._before, strict=True):
-                layer.rate.copy_(rate)
-            clamp_rates(self._model, gap=self._gap)
-        return search_columns(self._model)
+        return search_columns(self._model, self._held.hold())
 
     def is_finished(self, history: Sequence[Row]) -> bool:
         still = [row for row in history[-self._patience - 1 :] if row["step"] > self._settles_after]

@@ -1,11 +1,13 @@
 """The optimiser of the rates, and the learning rate that needs no tuning."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from dilsearch.sites import Granularity
 from dilsearch.surgery.rates import relaxed_sites
 
 RANGES_TRAVELLED = 10.0
@@ -45,12 +47,36 @@ def build_rate_optimizer(
             limits and the number of steps, which is meant for Adam.
         steps: Length of the search.
     """
-    groups = []
-    for layer in relaxed_sites(model).values():
-        own = default_rate_learning_rate(layer.granularity.lower, layer.granularity.upper, steps)
-        groups.append(
-            {"params": [layer.rate], "lr": own if learning_rate is None else learning_rate}
-        )
+    groups = rate_groups(model, learning_rate, steps)
     if name == "sgd":
         return torch.optim.SGD(groups, momentum=0.9)
     return torch.optim.Adam(groups)
+
+
+def rate_groups(
+    model: nn.Module, learning_rate: float | Mapping[str, float] | None, steps: int
+) -> list[dict[str, Any]]:
+    """A parameter group without weight decay for the rates of each site, upstream first.
+
+    Args:
+        model: A relaxed model.
+        learning_rate: The same for all, or by site; None lets it follow from limits and steps.
+        steps: Length of the search.
+    """
+
+    def of(site: str, granularity: Granularity) -> float:
+        if isinstance(learning_rate, Mapping):
+            return learning_rate[site]
+        if learning_rate is not None:
+            return learning_rate
+        return default_rate_learning_rate(granularity.lower, granularity.upper, steps)
+
+    return [
+        {
+            "name": f"rates of {site}",
+            "params": [layer.rate],
+            "lr": of(site, layer.granularity),
+            "weight_decay": 0.0,
+        }
+        for site, layer in relaxed_sites(model).items()
+    ]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from dilsearch.geometry.project import Limits
+from dilsearch.runs.rate_columns import is_extreme, rate_columns, site_of
 
 REMEDY = (
     "select more sites, deepen the network, raise upper limits that lie below the bound, or set "
@@ -23,13 +24,10 @@ def tolerance_px(lower: float, upper: float) -> float:
     return min(SETTLED_PX, SETTLED_SHARE * (upper - lower))
 
 
-def rate_columns(row: Mapping[str, float]) -> list[str]:
-    """The columns of a trajectory that hold rates, named ``SITE[BRANCH]``."""
-    return [column for column in row if column.endswith("]")]
-
-
 def settled(history: Sequence[Mapping[str, float]], patience: int, *, limits: Limits) -> bool:
     """Whether no rate has moved by more than its tolerance over the last ``patience`` steps.
+
+    A site with many rates rests when their smallest, mean and largest do.
 
     Args:
         history: Rows of a search, newest last.
@@ -40,7 +38,7 @@ def settled(history: Sequence[Mapping[str, float]], patience: int, *, limits: Li
         return False
     recent = history[-patience - 1 :]
     return all(
-        _range_px(recent, column) <= tolerance_px(*limits[_site(column)])
+        _range_px(recent, column) <= tolerance_px(*limits[site_of(column)])
         for column in rate_columns(recent[-1])
     )
 
@@ -61,7 +59,7 @@ def findings(
         widest_px: Field that limits and bounds allow, in pixels; None where it is unknown.
     """
     last = history[-1]
-    columns = [name for name in rate_columns(last) if len({*limits[_site(name)]}) == 2]
+    columns = [name for name in rate_columns(last) if len({*limits[site_of(name)]}) == 2]
     moved = any(_range_px(history, column) > UNMOVED for column in columns)
     if not moved:
         yield _unmoved(history, columns, limits, widest_px)
@@ -79,7 +77,7 @@ def _unmoved(
     widest_px: int | None,
 ) -> str:
     """Rates without room need other advice than rates without a push."""
-    lowest = all(history[0][name] <= limits[_site(name)][0] for name in columns)
+    lowest = all(history[0][name] <= limits[site_of(name)][0] for name in columns)
     if lowest and (not columns or widest_px == history[0].get("field_px", -1)):
         return (
             "no rate had room to move: limits and gap bound hold every one where it is; raise the "
@@ -101,10 +99,6 @@ def _short(field_px: int, needed_px: int, widest_px: int | None) -> str:
     )
 
 
-def _site(column: str) -> str:
-    return column.rpartition("[")[0]
-
-
 def _range_px(history: Sequence[Mapping[str, float]], column: str) -> float:
     values = [row[column] for row in history]
     return max(values) - min(values)
@@ -117,9 +111,12 @@ def _collapses(
     needed_px: int | None,
 ) -> Iterator[str]:
     """Rates that were elsewhere and gathered on a limit."""
+    columns = [column for column in columns if not is_extreme(column)]
 
     def on_limit(row: Mapping[str, float], side: int) -> int:
-        return sum(abs(row[column] - limits[_site(column)][side]) <= UNMOVED for column in columns)
+        return sum(
+            abs(row[column] - limits[site_of(column)][side]) <= UNMOVED for column in columns
+        )
 
     if on_limit(history[-1], 0) == len(columns):
         pull = "give its needed_px" if needed_px is None else "pull harder (field_target)"

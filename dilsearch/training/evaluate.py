@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from dilsearch.data import IGNORE_INDEX
+from dilsearch.errors import RunError
+from dilsearch.training.adapters import OutputFunction, call_model, check_labels, logits_for
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Evaluation:
     Args:
         counts: Region name to confusion counts, rows truth, columns prediction; "all" is always
             there.
-        predictions: Class indices (k, height, width) for the first k samples.
+        predictions: Class indices (k, ...) for the first k samples, of the labels' sizes.
     """
 
     counts: Mapping[str, np.ndarray[Any, np.dtype[np.int64]]]
@@ -31,24 +33,33 @@ class Evaluation:
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
-    data: Dataset[tuple[Tensor, Tensor]],
+    data: Dataset[tuple[Any, Tensor]],
     *,
     classes: int,
     fabric: Fabric,
     batch_size: int,
     regions: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
     keep: int = 0,
+    output_fn: OutputFunction | None = None,
 ) -> Evaluation:
     """Count a model's hits and misses over a data set; the model's mode is restored.
 
     Args:
-        model: Images to logits (batch, classes, height, width).
-        data: Images (3, height, width) and labels (height, width).
+        model: Inputs to logits (batch, classes, ...), or to anything that holds them, which are
+            brought to the size of the labels: see :func:`dilsearch.training.logits_for`.
+        data: Inputs and labels, such as images (3, height, width) and class indices (height,
+            width), or sequences (channels, length) and (length,). Inputs of several parts are
+            passed to the model as ``fit`` passes them.
         classes: Number of classes.
         fabric: Device and precision.
         batch_size: Samples per batch.
-        regions: Further regions to count: label (height, width) to a mask of the pixels in it.
+        regions: Further regions to count: the label of one sample, of whatever rank, to a mask of
+            the positions in it.
         keep: Of how many samples, from the first, to keep the prediction.
+        output_fn: Takes the logits from the model's output; None looks for them.
+
+    Raises:
+        RunError: If the output holds no logits of that many classes, or the labels do not fit.
     """
     masks = {"all": lambda label: label != IGNORE_INDEX, **(regions or {})}
     matrices = {
@@ -60,9 +71,12 @@ def evaluate(
     model.eval()
     try:
         model.to(fabric.device)
-        for images, labels in DataLoader(data, batch_size=batch_size):
+        for inputs, labels in DataLoader(data, batch_size=batch_size):
             with fabric.autocast():
-                predicted = model(fabric.to_device(images)).argmax(1)
+                output = call_model(model, fabric.to_device(inputs))
+                logits = logits_for(output, labels, output_fn)
+            _check(logits, labels, classes)
+            predicted = logits.argmax(1)
             for region, mask in masks.items():
                 inside = torch.stack([mask(label) for label in labels])
                 target = torch.where(inside, labels, IGNORE_INDEX)
@@ -78,3 +92,12 @@ def evaluate(
         },
         predictions=stacked.numpy().astype(np.int64),
     )
+
+
+def _check(logits: Tensor, labels: Tensor, classes: int) -> None:
+    if logits.shape[1] != classes:
+        raise RunError(
+            f"evaluate: the logits have shape {tuple(logits.shape)}, which is {logits.shape[1]} "
+            f"classes, and classes = {classes}; give the number that the model was made for"
+        )
+    check_labels(labels, classes)

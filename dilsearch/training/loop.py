@@ -1,9 +1,9 @@
 """The training loop of search, retraining and control."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from lightning_fabric import Fabric
@@ -11,14 +11,20 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dilsearch.errors import RunError
+from dilsearch.training.adapters import (
+    AdaptedLoss,
+    LogitsLoss,
+    OutputFunction,
+    call_model,
+    sample_count,
+)
 from dilsearch.training.checkpoints import Checkpoint, Row
 from dilsearch.training.hooks import Hooks
 from dilsearch.training.interrupts import deferred_interrupt
-from dilsearch.training.losses import Loss
 from dilsearch.training.schedule import PolySchedule
 
 History: TypeAlias = list[Row]
-Batches: TypeAlias = Callable[[int], Iterable[tuple[Tensor, Tensor]]]
+Batches: TypeAlias = Callable[[int], Iterable[tuple[Any, Any]]]
 _IOU_EVERY = 10  # steps between two looks at the training batch's mean IoU, which costs an argmax
 
 
@@ -28,8 +34,9 @@ def fit(
     *,
     fabric: Fabric,
     optimizers: Sequence[Optimizer],
-    loss: Loss,
+    loss: Callable[[Any, Any], Tensor],
     schedule: PolySchedule,
+    output_fn: OutputFunction | None = None,
     hooks: Hooks | None = None,
     checkpoint: Checkpoint | None = None,
     watch: Callable[[Row], None] | None = None,
@@ -38,23 +45,28 @@ def fit(
 
     Args:
         model: The module to train.
-        batches: From a first step to the batches (images, labels) of that step and all after it,
-            so that a resumed training sees what an uninterrupted one would have seen.
+        batches: From a first step to the batches (inputs, target) of that step and all after it,
+            so that a resumed training sees what an uninterrupted one would have seen. Inputs that
+            are a tuple or list are the model's positional arguments, a mapping its keyword
+            arguments, and anything else its one argument.
         fabric: Device and precision.
         optimizers: All are stepped at every step; the schedule scales the learning rates they
             were made with.
-        loss: Logits and labels to a scalar.
+        loss: The model's output and the target to a scalar; a
+            :class:`dilsearch.training.LogitsLoss` takes outputs of many forms.
         schedule: Length and learning-rate factor.
+        output_fn: From the model's output to what the loss gets; None gives it the output.
         hooks: What happens around the steps; see :class:`Hooks`.
         checkpoint: Where to keep the state; an existing one is continued.
-        watch: Called with each row, for a progress display; where labels are class indices of
-            pixels, rows carry ``batch_mean_iou`` at times.
+        watch: Called with each row, for a progress display; where the target is class indices and
+            the loss gets their logits, rows carry ``batch_mean_iou`` at times.
 
     Returns:
         One row a step: step, samples seen, loss, learning rate, and what ``hooks.after_step`` gave.
 
     Raises:
-        RunError: If the loss stops being a finite number, or is more than one.
+        RunError: If the loss stops being a finite number, or is more than one; or what
+            ``LogitsLoss`` raises.
         KeyboardInterrupt: After the step in flight, with the checkpoint written.
     """
     original = [[float(group["lr"]) for group in opt.param_groups] for opt in optimizers]
@@ -65,6 +77,8 @@ def fit(
             f"{schedule.steps}; delete it, or train for longer"
         )
     hooks = hooks or Hooks()
+    if output_fn is not None:
+        loss = AdaptedLoss(loss, output_fn)
     hooks.begin()
     model.train()
     for optimizer in optimizers:
@@ -76,7 +90,7 @@ def fit(
         _scale(optimizers, original, schedule.factor(start - 1))  # as the last step left it
     finished = bool(history) and hooks.is_finished(history)
     with _learning_rates_kept(optimizers, original), deferred_interrupt() as interrupt:
-        for step, (images, labels) in zip(
+        for step, (inputs, target) in zip(
             range(start, schedule.steps),
             batches(start) if start < schedule.steps and not finished else (),
             strict=False,
@@ -84,16 +98,16 @@ def fit(
             factor = schedule.factor(step)
             _scale(optimizers, original, factor)
             hooks.before_step(step)
-            images, labels = fabric.to_device(images), fabric.to_device(labels)
-            logits = wrapped(images)
-            value = _scalar(loss(logits, labels))
+            inputs, target = fabric.to_device(inputs), fabric.to_device(target)
+            output = call_model(wrapped, inputs)
+            value = _scalar(loss(output, target))
             fabric.backward(value)
             reported = _finite(value, step)  # before the weights are moved by what is no number
             hooks.before_update()
             for optimizer in stepped:
                 optimizer.step()
                 optimizer.zero_grad()
-            samples += _batch_size(images) * fabric.world_size
+            samples += sample_count(inputs) * fabric.world_size
             row: Row = {
                 "step": step + 1,
                 "samples": samples,
@@ -103,8 +117,8 @@ def fit(
             row.update(hooks.after_step())
             history.append(row)
             if watch is not None:
-                looked = step % _IOU_EVERY == 0 and _is_segmentation(logits, labels)
-                watch({**row, "batch_mean_iou": _batch_mean_iou(logits, labels)} if looked else row)
+                look = step % _IOU_EVERY == 0
+                watch({**row, **_batch_scores(loss, output, target)} if look else row)
             due = checkpoint is not None and checkpoint.every and (step + 1) % checkpoint.every == 0
             if checkpoint is not None and (due or interrupt.requested):
                 checkpoint.save(model, optimizers, history)
@@ -146,16 +160,6 @@ def _scalar(loss: Tensor) -> Tensor:
     return loss
 
 
-def _batch_size(inputs: object) -> int:
-    """Length of the first tensor in whatever the model is given; 0 where there is none."""
-    if isinstance(inputs, Tensor):
-        return len(inputs)
-    values = inputs.values() if isinstance(inputs, Mapping) else inputs
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        return 0
-    return next((size for value in values if (size := _batch_size(value))), 0)
-
-
 def _finite(loss: Tensor, step: int) -> float:
     value = float(loss.detach())
     if not math.isfinite(value):
@@ -166,7 +170,17 @@ def _finite(loss: Tensor, step: int) -> float:
     return value
 
 
-def _is_segmentation(logits: object, labels: object) -> bool:
+@torch.no_grad()
+def _batch_scores(loss: object, output: Any, target: Any) -> dict[str, float]:
+    """Mean IoU of a training batch, if its target is class indices: a sign of life, no result."""
+    if isinstance(loss, AdaptedLoss | LogitsLoss):
+        output = loss.taken(output, target)
+    return (
+        {"batch_mean_iou": _batch_mean_iou(output, target)} if _are_labelled(output, target) else {}
+    )
+
+
+def _are_labelled(logits: object, labels: object) -> bool:
     """Whether there are logits (batch, classes, ...) beside class indices (batch, ...)."""
     return (
         isinstance(logits, Tensor)
@@ -177,9 +191,7 @@ def _is_segmentation(logits: object, labels: object) -> bool:
     )
 
 
-@torch.no_grad()
 def _batch_mean_iou(logits: Tensor, labels: Tensor) -> float:
-    """Mean IoU of one training batch: a running sign of life, not a result."""
     classes = logits.shape[1]
     valid = (labels >= 0) & (labels < classes)
     truth, predicted = labels[valid].long(), logits.argmax(1)[valid]

@@ -1,4 +1,7 @@
-"""Pixel losses: cross-entropy, and its online hard example mining form."""
+"""Losses of labelled positions: cross-entropy, and its online hard example mining form.
+
+Positions lie along any number of axes: the pixels of images, the steps of a sequence.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,25 +23,25 @@ def build_loss(name: str, *, ohem_threshold: float = 0.3) -> Loss:
 
 
 def cross_entropy(
-    logits: Float[Tensor, "batch classes height width"],
-    label: Int[Tensor, "batch height width"],
+    logits: Float[Tensor, "batch classes *space"],
+    label: Int[Tensor, "batch *space"],  # noqa: F821 - a shape, no product
 ) -> Float[Tensor, ""]:
-    """Mean over the pixels that are not ignored; 0 if all are."""
+    """Mean over the positions that are not ignored; 0 if all are."""
     total = F.cross_entropy(logits, label, ignore_index=IGNORE_INDEX, reduction="sum")
     return total / (label != IGNORE_INDEX).sum().clamp(min=1)
 
 
 def ohem_cross_entropy(
-    logits: Float[Tensor, "batch classes height width"],
-    label: Int[Tensor, "batch height width"],
+    logits: Float[Tensor, "batch classes *space"],
+    label: Int[Tensor, "batch *space"],  # noqa: F821 - a shape, no product
     *,
     threshold: float = 0.3,
     minimum_share: float = 1 / 16,
 ) -> Float[Tensor, ""]:
-    """Mean over the hard pixels: those above the threshold, or the hardest share if they are few.
+    """Mean over the hard positions: those above the threshold, or the hardest share of all.
 
-    Ignored pixels have loss 0 and count toward the share, as in RegSeg's training code.
-    Source: RegSeg (Gao 2022), Sec. 4.2.
+    The hardest share is taken where few are above the threshold. Ignored positions have loss 0 and
+    count toward the share, as in RegSeg's training code. Source: RegSeg (Gao 2022), Sec. 4.2.
     """
     losses = F.cross_entropy(logits, label, ignore_index=IGNORE_INDEX, reduction="none").flatten()
     minimum = max(int(losses.numel() * minimum_share), 1)

@@ -1,7 +1,7 @@
 """The optimiser of the weights: no decay on normalisation layers."""
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -30,6 +30,24 @@ def weight_optimizer(
         momentum: Of SGD; AdamW keeps its own 0.9 and 0.999.
         weight_decay: Added to the gradient by SGD, taken from the weight by AdamW.
     """
+    groups = weight_groups(model, weights, weight_decay)
+    if name == "adamw":
+        return torch.optim.AdamW(groups, lr=learning_rate)
+    return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum)
+
+
+def weight_groups(
+    model: nn.Module, weights: Iterable[nn.Parameter], weight_decay: float | None
+) -> list[dict[str, Any]]:
+    """Parameter groups of the weights that need a gradient: those that decay, then norms.
+
+    A group without Parameters is left out.
+
+    Args:
+        model: The model that the Parameters are of.
+        weights: The Parameters to train.
+        weight_decay: Of all but normalisation layers; None leaves it to the optimiser.
+    """
     norms = {
         id(parameter)
         for module in model.modules()
@@ -39,11 +57,9 @@ def weight_optimizer(
     listed = [parameter for parameter in weights if parameter.requires_grad]
     decayed = [parameter for parameter in listed if id(parameter) not in norms]
     plain = [parameter for parameter in listed if id(parameter) in norms]
+    decay = {} if weight_decay is None else {"weight_decay": weight_decay}
     groups = [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": plain, "weight_decay": 0.0},
+        {"name": "weights", "params": decayed, **decay},
+        {"name": "norms", "params": plain, "weight_decay": 0.0},
     ]
-    groups = [group for group in groups if group["params"]]
-    if name == "adamw":
-        return torch.optim.AdamW(groups, lr=learning_rate)
-    return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum)
+    return [group for group in groups if group["params"]]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, SequentialSampler, TensorDataset
 
 import dilsearch
-from dilsearch.errors import SearchError, SurgeryError
+from dilsearch.errors import RunError, SearchError, SurgeryError
 from dilsearch.plan import DilationPlan
 from dilsearch.search import (
     FieldTarget,
@@ -164,6 +164,53 @@ class TestSearching:
         rows.clear()
         search_rates(chain(), batches(2), budget=2, device="cpu", watch=rows.append)
         assert "batch_mean_iou" in rows[0]
+
+    @pytest.mark.parametrize(
+        ("form", "more"),
+        [
+            (lambda logits: {"aux": None, "out": logits}, {}),
+            (lambda logits: (logits,), {}),
+            (lambda logits: {"x": [logits]}, {"output_fn": lambda output: output["x"][0]}),
+            (
+                lambda logits: {"x": [logits]},
+                {
+                    "output_fn": lambda output: output["x"][0],
+                    "loss": build_loss("cross_entropy"),
+                },
+            ),
+            (lambda logits: {"x": logits}, {"loss": lambda out, y: build_loss("ce")(out["x"], y)}),
+        ],
+    )
+    def test_outputs_of_any_form(self, form: Any, more: dict[str, Any]) -> None:
+        expected = search_rates(chain(), batches(2), budget=3, device="cpu")
+        model = chain()
+        model.register_forward_hook(lambda _, __, logits: form(logits))
+        assert search_rates(model, batches(2), budget=3, device="cpu", **more) == expected
+
+    def test_logits_of_a_lower_resolution(self) -> None:
+        rows: list[dict[str, float]] = []
+        model = chain()
+        model.register_forward_hook(lambda _, __, logits: {"out": logits[..., ::2, ::2]})
+        search_rates(model, batches(2), budget=3, device="cpu", watch=rows.append)
+        assert "batch_mean_iou" in rows[0]
+
+    @pytest.mark.parametrize(
+        "batch_fn",
+        [
+            lambda given: (given["image"], given["mask"]),
+            lambda given: ([given["image"]], given["mask"]),
+            lambda given: ({"input": given["image"]}, given["mask"]),
+        ],
+    )
+    def test_batches_of_any_form(self, batch_fn: Any) -> None:
+        given = [{"image": image, "mask": mask} for image, mask in batches(2)]
+        plan = search_rates(chain(), given, budget=3, device="cpu", batch_fn=batch_fn)
+        assert plan == search_rates(chain(), batches(2), budget=3, device="cpu")
+
+    def test_what_cannot_be_scored_is_named(self) -> None:
+        labels = [(image, mask + 1) for image, mask in batches(2)]
+        with pytest.raises(RunError, match="there is a label 2, and the logits are of 2 classes"):
+            search_rates(chain(), labels, budget=3, device="cpu")
 
     def test_a_field_that_is_asked_for_pulls(self) -> None:
         def field_sum(**more: object) -> float:
@@ -381,6 +428,8 @@ class TestRefusing:
         [
             ("smoothing", 0, "a Smoothing; give Smoothing(0) for none, Smoothing(WIDTH), or None"),
             ("smoothing", 0.7, "a Smoothing; give Smoothing(0) for none"),
+            ("output_fn", "out", "a function of the model's output; give one that returns what"),
+            ("batch_fn", ("image", "mask"), "a function of a batch; give one that returns (inputs"),
             ("learning_rate", None, "a positive number; give one"),
             ("loss", "ce", "a function of output and target; give one, or None for the cross-"),
             ("learning_rate", "0.1", "a positive number; give one"),
@@ -441,16 +490,18 @@ class TestRefusing:
     @pytest.mark.parametrize(
         ("wrong", "said"),
         [
-            ({"image": 0, "label": 1}, "a dict"),
-            ((0, 1, 2), "a tuple of 3"),
-            ([0], "a list of 1"),
-            (torch.zeros(2, 1, 8, 8), "a Tensor"),
+            ({"image": 0, "label": 1}, "a dict: 'image' (int), 'label' (int)"),
+            ((0, 1, 2), "a tuple of 3: int, int, int"),
+            ([0], "a list of 1: int"),
+            (torch.zeros(2, 1, 8, 8), "a Tensor of shape (2, 1, 8, 8)"),
         ],
     )
     def test_batches_that_are_no_pair(self, wrong: object, said: str) -> None:
-        text = f"search_rates: a batch of the train_loader is {said}, not a pair (input, target); "
-        text += "give the DataLoader a collate_fn that makes one"
+        text = f"search_rates: a batch of the train_loader is {said}, not a pair (inputs, target); "
+        text += "give a batch_fn that makes one of it"
         refuse(text, chain(), [wrong])
+        text = f"search_rates: batch_fn made {said} of a batch, not a pair (inputs, target); return"
+        refuse(text, chain(), batches(1), batch_fn=lambda pair: wrong)
 
     def test_an_optimizer_that_holds_the_rates(self) -> None:
         model = chain()

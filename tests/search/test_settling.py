@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dilsearch.search.settling import findings, rate_columns, settled, tolerance_px
+from dilsearch.runs.rate_columns import rate_columns
+from dilsearch.search.settling import findings, settled, tolerance_px
 
 COLUMNS = ("a[0]", "a[1]", "b[0]")
 LIMITS = {"a": (1, 9), "b": (2, 17)}
@@ -251,3 +252,34 @@ def test_every_finding_says_what_to_do(
         assert re.search(r"; (search|raise|if you expect)", sentence)
         assert not sentence.endswith(".")  # those who print it end it
     assert any(sentence.startswith("the field") for sentence in told) is (0.9 * needed_px > 50)
+
+
+class TestManyRates:
+    """A site with more than eight rates has a smallest, a mean and a largest."""
+
+    @staticmethod
+    def row(step: int, smallest: float, mean: float, largest: float) -> dict[str, float]:
+        columns = {"a[min]": smallest, "a[mean]": mean, "a[max]": largest}
+        return {"step": step, "field_px": 50.0, **columns, "b[0.0]": 3.0, "b[0.1]": 3.0}
+
+    @pytest.mark.parametrize("column", ["a[min]", "a[mean]", "a[max]", "b[0.1]"])
+    def test_it_rests_when_all_three_do(self, column: str) -> None:
+        history = [self.row(step, 2.0, 3.0, 4.0) for step in range(6)]
+        assert settled(history, 5, limits=WIDE)
+        history[3][column] += 0.11
+        assert not settled(history, 5, limits=WIDE)
+
+    @pytest.mark.parametrize(
+        ("largest", "mean", "told"), [(9.0, 9.0, True), (9.0, 5.0, False), (5.0, 5.0, False)]
+    )
+    def test_it_counts_once_by_its_mean(self, largest: float, mean: float, told: bool) -> None:
+        history = [self.row(0, 3.0, 3.0, 3.0), self.row(1, 3.0, mean, largest)]
+        history[-1]["b[0.0]"] = 17.0  # on its limit: one of three, which is not half of them
+        assert bool(list(findings(history, limits=LIMITS))) is told
+
+    def test_all_on_the_lower_limit_fell_back(self) -> None:
+        history = [self.row(0, 3.0, 3.0, 3.0), self.row(1, 1.0, 1.0, 1.0)]
+        history[-1] |= {"b[0.0]": 2.0, "b[0.1]": 2.0}
+        assert list(findings(history, limits=LIMITS)) == [FELL]
+        history[-1] |= {"a[mean]": 1.2, "a[max]": 8.0}  # the control
+        assert list(findings(history, limits=LIMITS)) == []

@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from dilsearch.errors import RunError
 from dilsearch.training import (
     Checkpoint,
     History,
+    LogitsLoss,
     PolySchedule,
     build_loss,
     fit,
@@ -45,6 +47,8 @@ def train(
     source: object = batches,
     watch: object = None,
     steps: int = STEPS,
+    loss: object = None,
+    output_fn: object = None,
 ) -> History:
     weights = list(model.parameters())
     optimizers = (
@@ -56,7 +60,8 @@ def train(
         source,  # type: ignore[arg-type]
         fabric=open_fabric("cpu"),
         optimizers=optimizers,
-        loss=build_loss("cross_entropy"),
+        loss=loss or build_loss("cross_entropy"),  # type: ignore[arg-type]
+        output_fn=output_fn,  # type: ignore[arg-type]
         schedule=PolySchedule(steps),
         checkpoint=checkpoint,
         watch=watch,  # type: ignore[arg-type]
@@ -186,18 +191,75 @@ def test_optimisers_leave_with_the_learning_rates_they_came_with(stop: int | Non
     assert during[-1] != [0.1, 0.01]  # negative control: they did move in between
 
 
-def test_inputs_may_be_more_than_a_tensor() -> None:
-    class Sum(nn.Module):
+class Blend(nn.Module):
+    """The network, of the mean of two images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = network()
+
+    def forward(self, one: torch.Tensor, other: torch.Tensor, scale: float = 0.5) -> torch.Tensor:
+        return self.inner((one + other) * scale)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda image: (image, image),
+        lambda image: [image, image],
+        lambda image: {"other": image, "one": image, "scale": 0.5},
+        lambda image: OrderedDict(scale=torch.tensor(0.5), one=image, other=image),
+    ],
+)
+def test_inputs_of_several_parts_are_arguments(form: Callable[[torch.Tensor], Any]) -> None:
+    def formed(start: int) -> Iterable[tuple[Any, torch.Tensor]]:
+        return ((form(image), label) for image, label in batches(start))
+
+    # two images a step are counted, not the parts of an input
+    assert train(Blend(), source=formed) == train(network())
+
+
+def test_what_is_taken_from_an_output_reaches_the_loss() -> None:
+    class Two(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.inner = network()
 
-        def forward(self, given: dict[str, Any]) -> torch.Tensor:
-            return self.inner(given["images"][0])  # type: ignore[no-any-return]
+        def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"unused": image, "main": self.inner(image)}
 
-    def wrapped(start: int) -> Iterable[tuple[dict[str, Any], torch.Tensor]]:
-        for image, label in batches(start):
-            yield {"from": "a file", "scale": 2, "images": [image, image]}, label
+    shown: list[dict[str, float]] = []
+    taken = train(Two(), output_fn=lambda output: output["main"], watch=shown.append)
+    expected: list[dict[str, float]] = []
+    assert taken == train(network(), watch=expected.append)
+    assert shown == expected
+    assert "batch_mean_iou" in shown[0]
 
-    rows = train(Sum(), source=wrapped)
-    assert rows == train(network())  # two images a step are counted, not one dictionary
+
+def test_a_loss_of_logits_takes_what_the_model_returns() -> None:
+    class Coarse(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = network()
+
+        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, None]:
+            return nn.functional.avg_pool2d(self.inner(image), 2), None
+
+    shown: list[dict[str, float]] = []
+    history = train(Coarse(), loss=LogitsLoss(), watch=shown.append)
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert "batch_mean_iou" in shown[0]
+
+
+def test_sequences_are_looked_at_as_images_are() -> None:
+    model = nn.Sequential(nn.Conv1d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv1d(4, 2, 1))
+
+    def sequences(start: int) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
+        for image, _ in batches(start):
+            signal = image.flatten(1)[:, None]
+            yield signal, (signal[:, 0] > 0.5).long()
+
+    shown: list[dict[str, float]] = []
+    history = train(model, source=sequences, watch=shown.append)
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert 0 < shown[0]["batch_mean_iou"] <= 1

@@ -45,3 +45,16 @@ def test_ohem_counts_ignored_pixels_toward_the_share_as_zero() -> None:
     label[0, 0, 0] = 0
     loss = build_loss("ohem", ohem_threshold=0.3)(scores([0.9] * 32), label)
     assert float(loss) == pytest.approx(-math.log(0.9) / 2)
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "ohem"])
+@pytest.mark.parametrize("space", [(12,), (3, 4), (2, 3, 2), (12, 1)])
+def test_positions_may_lie_along_any_axes(name: str, space: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 12, generator=generator)
+    label = torch.randint(0, 3, (2, 12), generator=generator)
+    label[0, :2] = 255
+    loss = build_loss(name)
+    expected = loss(logits, label)
+    assert loss(logits.reshape(2, 3, *space), label.reshape(2, *space)) == pytest.approx(expected)
+    assert loss(logits, label.flip(1)) != pytest.approx(expected)  # negative control
