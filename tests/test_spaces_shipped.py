@@ -15,7 +15,8 @@ from dilsearch.space import SearchSpace, list_spaces
 from dilsearch.space.locate import shipped_folder
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = ("regseg_camvid", "regseg_cityscapes", "toy")
+NAMES = ("long_memory", "regseg_camvid", "regseg_cityscapes", "toy")
+SITES = {"long_memory": 6, "regseg_camvid": 13, "regseg_cityscapes": 13, "toy": 5}
 EVERY = [(entry.name, profile) for entry in list_spaces() for profile in entry.profiles]
 
 
@@ -66,8 +67,9 @@ def test_the_network_is_built_and_its_sites_are_found(name, profile):
         for path in modules
         if any(fnmatchcase(path, glob) for section in space.sites for glob in section.select)
     ]
-    assert len(matched) == blocks == (5 if name == "toy" else 13)
-    assert all(path.endswith(".conv2") for path in matched)
+    deeper = (name, profile) == ("long_memory", "full")
+    assert len(matched) == blocks == SITES[name] + deeper
+    assert all(path.endswith(".conv" if name == "long_memory" else ".conv2") for path in matched)
 
 
 def _largest_field(space: SearchSpace) -> int:
@@ -105,6 +107,43 @@ def test_another_size_of_the_toy_takes_one_setting(size_px):
     assert fixed.search_steps == SearchSpace.load("toy", "smoke").search_steps
 
 
+def _longest_memory(space: SearchSpace) -> int:
+    """Field of the causal stack when every rate grows to its bound: r <= k, stride 1."""
+    field_px = 1
+    for _ in range(space.model.options["blocks"]):
+        field_px += (space.model.options["taps"] - 1) * field_px
+    return field_px
+
+
+@pytest.mark.parametrize("profile", ["smoke", "quick", "full"])
+def test_the_stack_is_deep_enough_for_the_memory_it_needs(profile):
+    space = SearchSpace.load("long_memory", profile)
+    assert space.needed_px == {"smoke": 189, "quick": 189, "full": 1021}[profile]
+    assert _longest_memory(space) >= space.needed_px
+    assert space.sites[0].upper is None, "the limit follows from the needed field"
+    # The control: two blocks less would not, and rates of 1 see none of the far steps' pulses.
+    blocks = space.model.options["blocks"]
+    small = SearchSpace.load("long_memory", profile, [f"model.options.blocks={blocks - 2}"])
+    assert _longest_memory(small) < small.needed_px
+    data = space.data
+    assert 1 + (space.model.options["taps"] - 1) * blocks <= data.segment // 2 - data.pulse + 1
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(64, 731))
+def test_another_memory_takes_one_setting(segment):
+    space = SearchSpace.load("long_memory", overrides=[f"data.segment={segment}"])
+    larger = SearchSpace.load("long_memory", overrides=[f"data.segment={segment + 1}"])
+    assert space.needed_px == segment - 3
+    assert space.data.image_px == (2 * segment,)
+    assert _longest_memory(space) >= space.needed_px
+    assert space.search_steps <= larger.search_steps
+    assert space.needed_px < larger.needed_px
+    # The control: beyond what the bounds allow.
+    beyond = SearchSpace.load("long_memory", overrides=["data.segment=733"])
+    assert _longest_memory(beyond) < beyond.needed_px
+
+
 def test_camvid_has_its_eleven_classes():
     data = SearchSpace.load("regseg_camvid").data
     assert len(data.class_names) == 11
@@ -124,7 +163,12 @@ def test_cityscapes_follows_the_paper():
 @pytest.mark.parametrize("profile", ["smoke", "quick", "full"])
 def test_only_crops_are_not_pulled_towards_the_field_of_the_whole_image(profile):
     pulls = {name: SearchSpace.load(name, profile).search.field_target for name in NAMES}
-    assert pulls == {"regseg_camvid": 2.0, "regseg_cityscapes": 0.0, "toy": 2.0}
+    assert pulls == {
+        "long_memory": 2.0,
+        "regseg_camvid": 2.0,
+        "regseg_cityscapes": 0.0,
+        "toy": 2.0,
+    }
     cityscapes = SearchSpace.load("regseg_cityscapes", profile)
     assert cityscapes.needed_px > 2 * max(cityscapes.data.image_px) - 1
 

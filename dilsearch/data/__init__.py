@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
@@ -11,6 +12,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dilsearch.data.long_memory import LongMemory, far_steps
 from dilsearch.data.palette import class_colours, to_rgb_rows
 from dilsearch.data.samples import IGNORE_INDEX, IMAGENET, Sample
 from dilsearch.data.seeds import derived_seed, seeded
@@ -20,11 +22,18 @@ from dilsearch.errors import DataError
 
 if TYPE_CHECKING:
     from dilsearch.data.pairs import LabelledImages
-    from dilsearch.space import CityscapesData, DataSection, FolderPairsData, ThinBarsData
+    from dilsearch.space import (
+        CityscapesData,
+        DataSection,
+        FolderPairsData,
+        LongMemoryData,
+        ThinBarsData,
+    )
 
 __all__ = [
     "IGNORE_INDEX",
     "DataSets",
+    "LongMemory",
     "Region",
     "Sample",
     "SampleStream",
@@ -33,14 +42,13 @@ __all__ = [
     "batches",
     "derived_seed",
     "far_region",
+    "far_steps",
     "open_data",
     "seeded",
 ]
 
-Region: TypeAlias = Callable[
-    [Int64[Tensor, "*batch height width"]], Bool[Tensor, "*batch height width"]
-]
-"""Picks the pixels of a label map that a score is confined to."""
+Region: TypeAlias = Callable[[Int64[Tensor, "..."]], Bool[Tensor, "..."]]
+"""Picks the pixels of label maps, or the steps of label sequences, that a score is confined to."""
 
 
 @runtime_checkable
@@ -58,11 +66,12 @@ class DataSets:
     Args:
         identity: ``name`` and ``content_hash``, which tell data sets apart wherever they lie.
         train_stream: Makes the training data from a seed and a number of samples.
-        validation: Images and labels to score on; the same for every seed.
+        validation: Images, or sequences, and labels to score on; the same for every seed.
         class_names: Names by class index.
         palette: Colour of each class.
-        image_px: Height and width of the images trained on.
-        to_rgb: Turns normalised images (..., 3, h, w) into colours (..., h, w, 3) of 0 to 255.
+        image_px: Height and width of the images trained on; of sequences, the number of steps.
+        to_rgb: Turns normalised images (..., 3, h, w) into colours (..., h, w, 3) of 0 to 255; and
+            sequences (..., channels, l) into pictures one row high, (..., 1, l, 3).
         regions: Parts of the image that are scored by themselves, by name.
         ignore_index: Label of pixels that are neither trained on nor scored.
     """
@@ -72,11 +81,8 @@ class DataSets:
     validation: Dataset[Sample]
     class_names: tuple[str, ...]
     palette: UInt8[np.ndarray[Any, Any], "classes 3"]
-    image_px: tuple[int, int]
-    to_rgb: Callable[
-        [Float[Tensor, "*batch 3 height width"]],
-        UInt8[np.ndarray[Any, Any], "*batch height width 3"],
-    ]
+    image_px: tuple[int, ...]
+    to_rgb: Callable[[Float[Tensor, "..."]], UInt8[np.ndarray[Any, Any], "*picture 3"]]
     regions: Mapping[str, Region] = field(default_factory=dict)
     ignore_index: int = IGNORE_INDEX
 
@@ -102,10 +108,14 @@ def open_data(section: "DataSection", *, root: str | Path | None = None) -> Data
         DataError: If the folder is missing, or given where none is needed, or if anything is
             wrong with its files; all that is wrong is listed at once.
     """
+    if section.name in ("thin_bars", "long_memory") and root is not None:
+        raise DataError(
+            f"data '{section.name}' is generated and reads no folder; leave out --data."
+        )
     if section.name == "thin_bars":
-        if root is not None:
-            raise DataError("data 'thin_bars' is generated and reads no folder; leave out --data.")
         return _open_thin_bars(section)
+    if section.name == "long_memory":
+        return _open_long_memory(section)
     if root is None:
         raise DataError(f"data '{section.name}' needs a data folder; give --data PATH.")
     return _open_images(section, Path(root))
@@ -137,6 +147,33 @@ def _open_thin_bars(section: "ThinBarsData") -> DataSets:
         image_px=(section.size_px, section.size_px),
         to_rgb=NORMALIZATION.to_rgb,
         regions={"far": far_region},
+    )
+
+
+def _open_long_memory(section: "LongMemoryData") -> DataSets:
+    def sequences(split: str, seed: int, length: int) -> LongMemory:
+        return LongMemory(
+            length=length,
+            segment=section.segment,
+            pulse=section.pulse,
+            classes=section.classes,
+            sequence=section.sequence,
+            palette=section.palette,
+            noise=section.noise,
+            split=split,
+            seed=seed,
+        )
+
+    validation = sequences("validation", 0, section.validation_sequences)
+    return DataSets(
+        identity={"name": section.name, "content_hash": validation.content_hash},
+        train_stream=lambda *, seed, samples: sequences("train", seed, samples),
+        validation=validation,
+        class_names=validation.class_names,
+        palette=validation.class_rgb,
+        image_px=section.image_px,
+        to_rgb=validation.to_rgb,
+        regions={"far": partial(far_steps, segment=section.segment)},
     )
 
 

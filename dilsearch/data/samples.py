@@ -11,8 +11,8 @@ from torch import Tensor
 IGNORE_INDEX = 255
 """Label of pixels that are neither trained on nor scored."""
 
-Sample: TypeAlias = tuple[Float[Tensor, "3 height width"], Int64[Tensor, "height width"]]
-"""A normalised image and the class index of each of its pixels."""
+Sample: TypeAlias = tuple[Float[Tensor, "channels ..."], Int64[Tensor, "..."]]
+"""A normalised image, or a sequence, and the class index of each of its pixels or steps."""
 
 RawSample: TypeAlias = tuple[UInt8[Tensor, "3 height width"], UInt8[Tensor, "height width"]]
 """An RGB image of 0 to 255 and its classes, before augmentation and normalisation."""

@@ -158,6 +158,15 @@ def split_faults(channels: int, group_width: int, rates: Sequence[int]) -> list[
     return faults
 
 
+def single_rate_faults(chosen: object) -> list[str]:
+    """Why a layer of one group cannot have these rates: one sentence each, none if it can."""
+    if isinstance(chosen, str) or not isinstance(chosen, Sequence):
+        return [f"rates {chosen!r} are not a list; give a list such as [2]"]
+    if len(chosen) != 1:
+        return [f"{len(chosen)} rates given, but its channels are a single group; give it one rate"]
+    return split_faults(1, 1, chosen)
+
+
 def upsample(
     x: Float[Tensor, "batch channels height width"], size_px: Sequence[int]
 ) -> Float[Tensor, "batch channels out_height out_width"]:

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dilsearch.errors import ModelError
-from dilsearch.models.blocks import split_faults, upsample
+from dilsearch.models.blocks import single_rate_faults, upsample
 from dilsearch.models.rates import Rates
 
 _STAGES: Final = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -44,7 +44,7 @@ class LargeFOVLayout:
         faults = [
             f"layer {name}: {fault}"
             for name, chosen in zip(_SITES, rates, strict=True)
-            for fault in _faults(chosen)
+            for fault in single_rate_faults(chosen)
         ]
         if faults:
             raise ModelError.from_faults("largefov: the rates do not fit", faults)
@@ -115,11 +115,3 @@ def _layers(rates: dict[str, int], num_classes: int) -> Iterator[tuple[str, nn.M
 def _conv(in_channels: int, out_channels: int, rate: int) -> nn.Conv2d:
     """A 3x3 convolution that keeps the size."""
     return nn.Conv2d(in_channels, out_channels, 3, padding=rate, dilation=rate)
-
-
-def _faults(chosen: object) -> list[str]:
-    if isinstance(chosen, str) or not isinstance(chosen, Sequence):
-        return [f"rates {chosen!r} are not a list; give a list such as [2]"]
-    if len(chosen) != 1:
-        return [f"{len(chosen)} rates given, but its channels are a single group; give it one rate"]
-    return split_faults(1, 1, chosen)

@@ -14,6 +14,7 @@ from dilsearch.models.rates import Rates, published_rates
 from dilsearch.models.regnety import regnety600mf_blueprint
 from dilsearch.models.regseg import regseg_blueprint
 from dilsearch.models.segmenter import Segmenter
+from dilsearch.models.tcn import TCN, tcn_layout
 from dilsearch.models.toy import Toy, toy_blueprint
 
 
@@ -45,6 +46,7 @@ _NETWORKS = {
     "regseg": _Entry(regseg_blueprint, Segmenter),
     "regnety600mf": _Entry(regnety600mf_blueprint, Segmenter),
     "largefov": _Entry(largefov_layout, LargeFOV),
+    "tcn": _Entry(tcn_layout, TCN),
 }
 
 

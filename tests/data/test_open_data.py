@@ -9,7 +9,7 @@ import torch
 
 from dilsearch.data import IGNORE_INDEX, batches, open_data
 from dilsearch.errors import DataError
-from dilsearch.space import CityscapesData, FolderPairsData, ThinBarsData
+from dilsearch.space import CityscapesData, FolderPairsData, LongMemoryData, ThinBarsData
 
 CAMVID = Path(__file__).parents[3] / "shared" / "data" / "camvid"
 CAMVID_CLASSES = (
@@ -71,6 +71,51 @@ def test_thin_bars_take_every_setting_of_the_section():
     assert bars.seed == 3
 
 
+def test_long_memory_opens_without_a_folder():
+    data = open_data(LongMemoryData(name="long_memory", segment=24, validation_sequences=5))
+    assert data.name == "long_memory"
+    assert len(data.content_hash) == 64
+    assert data.class_names == ("class 1", "class 2", "class 3", "class 4")
+    assert data.palette.shape == (4, 3)
+    assert data.image_px == (48,)
+    assert data.ignore_index == IGNORE_INDEX
+    assert len(data.validation) == 5
+    assert len(data.train_stream(seed=1, samples=12)) == 12
+    channels, label = data.validation[0]
+    assert data.to_rgb(channels).shape == (1, 48, 3)
+    far = data.regions["far"](label)
+    assert far.any()
+    assert not far[:12].any(), "half of the segment asked for"
+
+
+def test_long_memory_takes_every_setting_of_the_section():
+    section = LongMemoryData(
+        name="long_memory",
+        segment=20,
+        pulse=3,
+        classes=2,
+        sequence=70,
+        palette=("#000000", "#ff0000", "#00ff00"),
+        noise=0.05,
+    )
+    data = open_data(section)
+    sequences = data.train_stream(seed=3, samples=2)
+    for key in ("segment", "pulse", "classes", "sequence", "palette", "noise"):
+        assert getattr(sequences, key) == getattr(section, key)
+    assert sequences.seed == 3
+    assert data.class_names == section.class_names
+    assert data.image_px == section.image_px
+    assert data.validation[0][0].shape == (section.channels, *section.image_px)
+
+
+def test_no_seed_trains_on_the_validation_sequences():
+    data = open_data(LongMemoryData(name="long_memory", validation_sequences=20))
+    held_out = {label.numpy().tobytes() for _, label in data.validation}
+    for seed in range(5):
+        trained = {label.numpy().tobytes() for _, label in data.train_stream(seed=seed, samples=99)}
+        assert not held_out & trained
+
+
 def test_no_seed_trains_on_the_validation_bars():
     data = open_data(ThinBarsData(name="thin_bars", validation_images=20))
     held_out = {label[0].numpy().tobytes() for _, label in data.validation}
@@ -129,6 +174,8 @@ def test_image_data_need_a_folder(section):
 def test_generated_data_take_no_folder(tmp_path):
     with pytest.raises(DataError, match="data 'thin_bars' is generated and reads no folder"):
         open_data(ThinBarsData(name="thin_bars"), root=tmp_path)
+    with pytest.raises(DataError, match="'long_memory' is generated and reads no folder"):
+        open_data(LongMemoryData(name="long_memory"), root=tmp_path)
 
 
 def test_cityscapes_open_by_split(tmp_path, write_image, write_label):
