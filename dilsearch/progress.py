@@ -104,9 +104,19 @@ class _Figures:
 
 
 def _rates_by_site(row: Row) -> list[str]:
-    sites: dict[str, list[str]] = {}
+    """All rates of a few, ``(1.0,2.5)`` or ``(1.0x1.5)`` by axis; of many, ``(1.0 to 9.0)``."""
+    sites: dict[str, dict[str, str]] = {}
     for column, value in row.items():
-        site, bracket, _ = column.partition("[")
+        site, bracket, label = column.partition("[")
         if bracket:
-            sites.setdefault(site, []).append(f"{value:.1f}")
-    return ["(" + ",".join(rates) + ")" for rates in sites.values()]
+            sites.setdefault(site, {})[label.removesuffix("]")] = f"{value:.1f}"
+    return [f"({_in_short(rates)})" for rates in sites.values()]
+
+
+def _in_short(rates: Mapping[str, str]) -> str:
+    if rates.keys() >= {"min", "max"}:
+        return f"{rates['min']} to {rates['max']}"
+    branches: dict[str, list[str]] = {}
+    for label, rate in rates.items():
+        branches.setdefault(label.partition(".")[0], []).append(rate)
+    return ",".join("x".join(axes) for axes in branches.values())

@@ -44,6 +44,15 @@ def test_plain_lines_hold_step_eta_loss_iou_field_and_rates() -> None:
         assert part in lines[4]
 
 
+def test_many_rates_are_a_range_and_axes_stand_side_by_side(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    many = {"a[min]": 1.0, "a[mean]": 2.0, "a[max]": 9.0}
+    axes = {"b[0.0]": 1.0, "b[0.1]": 2.0, "b[1.0]": 3.0, "b[1.1]": 4.0}
+    monkeypatch.setattr(f"{__name__}.ROW", {"step": 1, "loss": 0.5, **many, **axes})
+    assert "rates (1.0 to 9.0) (1.0x2.0,3.0x4.0)" in shown(terminal=False)
+
+
 def test_a_long_training_prints_few_lines_and_always_the_last() -> None:
     lines = shown(terminal=False, steps=1003).splitlines()
     assert len(lines) <= 12

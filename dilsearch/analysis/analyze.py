@@ -41,6 +41,7 @@ def analyze(
     *,
     outputs: Sequence[str] = (),
     plan: DilationPlan | None = None,
+    needed_px: int | None = None,
 ) -> Analysis:
     """Fields, strides, bounds and exact gaps of a model, at every convolution and output.
 
@@ -53,6 +54,8 @@ def analyze(
             shape counts, and the meta device will do. Not needed for a program.
         outputs: Nodes or modules to report on instead of the model's outputs.
         plan: Rates to put in place of the model's.
+        needed_px: Field that the task asks for, in pixels, to compare with on every axis; None for
+            2N - 1 of the N pixels along each, so that every pixel can see every other.
 
     Raises:
         TraceError: If the model cannot be exported, or its input has no spatial axes.
@@ -69,7 +72,8 @@ def analyze(
     else:
         trace = trace_model(model, example, present_rates=plan is None)
     graph = trace.graph if plan is None else trace.graph.at_rates(plan)
-    return _Report(trace, graph, graph.propagate(), type(model).__name__).analysis(outputs)
+    needed = tuple(2 * size - 1 if needed_px is None else needed_px for size in trace.input_px)
+    return _Report(trace, graph, graph.propagate(), type(model).__name__, needed).analysis(outputs)
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ class _Report:
     graph: FieldGraph
     table: FieldTable
     model: str
+    needed_px: Sizes
 
     def analysis(self, asked: Sequence[str]) -> Analysis:
         named = self._named(asked)
@@ -170,7 +175,7 @@ class _Report:
             field_min_px=None if spans is None else tuple(span.smallest_px for span in spans),
             stride_px=self._stride(node),
             centre_px=self._centre(node),
-            needed_px=tuple(2 * size - 1 for size in self.trace.input_px),
+            needed_px=self.needed_px,
             global_context=node in self.table.context,
             gaps=self._gaps(node, seen),
             largest_path=None if largest is None else _path(largest),

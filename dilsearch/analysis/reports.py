@@ -158,7 +158,8 @@ class OutputReport:
         field_min_px: The smallest; upsampling makes positions differ.
         stride_px: Input pixels between neighbouring positions.
         centre_px: Input pixel on which the field of position 0 is centred.
-        needed_px: 2N - 1 for an image of N pixels, so that every pixel can see every other.
+        needed_px: Field to compare with: that of the task, or 2N - 1 for an image of N pixels, so
+            that every pixel can see every other.
         global_context: Whether a global pooling reaches it.
         gaps: Unseen pixels; None if it has no field.
         largest_path: The path with the largest field.

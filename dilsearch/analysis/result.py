@@ -69,7 +69,7 @@ class Analysis:
 
     @property
     def needed_px(self) -> Sizes:
-        """2N - 1 for the input's N pixels per axis, so that every pixel can see every other."""
+        """Field to compare with, per axis: the task's, or 2N - 1 for the input's N pixels."""
         return self.outputs[0].needed_px
 
     @property

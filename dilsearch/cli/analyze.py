@@ -146,7 +146,11 @@ def _check_rates(options: AnalyzeOptions, target: Target) -> None:
 def _analyze(target: Target, outputs: Sequence[str]) -> Analysis:
     try:
         return analyze(
-            target.model, target.example, outputs=outputs or target.outputs, plan=target.plan
+            target.model,
+            target.example,
+            outputs=outputs or target.outputs,
+            plan=target.plan,
+            needed_px=target.needed_px,
         )
     except TraceError as error:
         if "measure the field numerically" in str(error) or "device" in str(error):

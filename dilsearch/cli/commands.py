@@ -19,15 +19,18 @@ from dilsearch.cli.options import (
     JsonOption,
     KwargsOption,
     ModelOption,
+    NetworkOption,
     NodeOption,
     NumericOption,
     OutOption,
     ProfileOption,
     QuietOption,
     ResumeOption,
+    RunNetworkOption,
     RunPath,
     SeedOption,
     SetOption,
+    SitesOption,
     SpaceName,
     StagesOption,
     StrictOption,
@@ -65,6 +68,9 @@ def _root(
 @app.command()
 def run(
     space: SpaceName,
+    model: NetworkOption = None,
+    kwargs: KwargsOption = None,
+    sites: SitesOption = None,
     data: DataOption = None,
     out: OutOption = None,
     profile: ProfileOption = None,
@@ -77,6 +83,7 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Search, convert, retrain, train the control, evaluate and report."""
+    from dilsearch.cli.networks import GivenNetwork
     from dilsearch.cli.session import RunOptions, Session, all_stages, chosen_stages
 
     options = RunOptions(
@@ -87,6 +94,8 @@ def run(
         seed=seed,
         device=device,
         overrides=overrides or [],
+        network=GivenNetwork.of(model, kwargs),
+        sites=sites or [],
         stages=stages,
         resume=resume,
         quiet=quiet,
@@ -100,6 +109,9 @@ def run(
 @app.command()
 def search(
     space: SpaceName,
+    model: NetworkOption = None,
+    kwargs: KwargsOption = None,
+    sites: SitesOption = None,
     data: DataOption = None,
     out: OutOption = None,
     profile: ProfileOption = None,
@@ -111,6 +123,7 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Train weights and rates together; writes plan.float.json."""
+    from dilsearch.cli.networks import GivenNetwork
     from dilsearch.cli.session import RunOptions, Session
 
     options = RunOptions(
@@ -121,6 +134,8 @@ def search(
         seed=seed,
         device=device,
         overrides=overrides or [],
+        network=GivenNetwork.of(model, kwargs),
+        sites=sites or [],
         resume=resume,
         quiet=quiet,
     )
@@ -132,17 +147,22 @@ def search(
 @app.command()
 def convert(
     folder: RunPath,
+    model: RunNetworkOption = None,
+    kwargs: KwargsOption = None,
     force: ForceOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Round the rates of a search under the gap bound; writes plan.json."""
-    _stage("convert", folder, force=force, quiet=quiet, as_json=as_json)
+    network = (model, kwargs)
+    _stage("convert", folder, network, force=force, quiet=quiet, as_json=as_json)
 
 
 @app.command()
 def retrain(
     folder: RunPath,
+    model: RunNetworkOption = None,
+    kwargs: KwargsOption = None,
     data: DataOption = None,
     device: DeviceOption = "auto",
     control: Annotated[bool, typer.Option("--control", help="Train the control instead.")] = False,
@@ -151,13 +171,15 @@ def retrain(
     as_json: JsonOption = False,
 ) -> None:
     """Train the network with the rates of plan.json from scratch."""
-    stage = "control" if control else "retrain"
-    _stage(stage, folder, data, device, force=force, quiet=quiet, as_json=as_json)
+    stage, network = "control" if control else "retrain", (model, kwargs)
+    _stage(stage, folder, network, data, device, force=force, quiet=quiet, as_json=as_json)
 
 
 @app.command()
 def evaluate(
     folder: RunPath,
+    model: RunNetworkOption = None,
+    kwargs: KwargsOption = None,
     data: DataOption = None,
     device: DeviceOption = "auto",
     force: ForceOption = False,
@@ -165,7 +187,8 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Score the networks of a run on the validation set."""
-    _stage("evaluate", folder, data, device, force=force, quiet=quiet, as_json=as_json)
+    network = (model, kwargs)
+    _stage("evaluate", folder, network, data, device, force=force, quiet=quiet, as_json=as_json)
 
 
 @app.command()
@@ -359,6 +382,7 @@ def bench(
 def _stage(
     stage: str,
     folder: Path,
+    network: tuple[str | None, str | None],
     data: Path | None = None,
     device: str = "cpu",
     *,
@@ -366,12 +390,15 @@ def _stage(
     quiet: bool,
     as_json: bool,
 ) -> None:
+    from dilsearch.cli.networks import GivenNetwork
     from dilsearch.cli.session import Session
 
+    given = GivenNetwork.of(*network)
     command = ["retrain", str(folder), "--control"] if stage == "control" else [stage, str(folder)]
-    words = ["dilsearch", *command, *(["--data", str(data)] if data else [])]
+    words = ["dilsearch", *command, *(given.words if given else [])]
+    words += ["--data", str(data)] if data else []
     words += ["--device", device] if device not in ("auto", "cpu") else []
-    session = Session.open(folder, data=data, device=device, quiet=quiet, words=words)
+    session = Session.open(folder, given, data=data, device=device, quiet=quiet, words=words)
     if session.bench.folder.is_finished(stage) and not force:
         session.bench.reporter.say(f"{stage}: finished already; --force runs it again")
     else:

@@ -68,7 +68,12 @@ def parse_kwargs(text: str | None) -> dict[str, Any]:
 
 
 def build_from_factory(
-    target: str, kwargs: Mapping[str, Any], *, seed: int, need_weights: bool
+    target: str,
+    kwargs: Mapping[str, Any],
+    *,
+    seed: int,
+    need_weights: bool,
+    offered: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """Import a factory and call it, in evaluation mode.
 
@@ -81,6 +86,8 @@ def build_from_factory(
         kwargs: Its keyword arguments.
         seed: Seed of fresh weights.
         need_weights: Whether values of weights count.
+        offered: Further arguments, for a factory whose signature names them and ``kwargs`` does
+            not.
 
     Raises:
         TraceError: If there is no such factory, it cannot be called so, it fails, or it gives no
@@ -90,6 +97,7 @@ def build_from_factory(
     with redirect_stdout(sys.stderr), _current_folder_importable(), seeded("weights", seed):
         made = _find(target)
         if not isinstance(made, nn.Module):
+            kwargs = {**_wanted(made, offered or {}), **kwargs}
             made = _call(target, made, kwargs, seed=seed, need_weights=need_weights)
         elif kwargs:
             raise TraceError(
@@ -97,6 +105,22 @@ def build_from_factory(
             )
     made.eval()  # whose result is not the module where somebody overrides it carelessly
     return made
+
+
+def find_factory(target: str) -> Any:
+    """What a user named, imported.
+
+    Raises:
+        TraceError: If there is no such thing.
+    """
+    with redirect_stdout(sys.stderr), _current_folder_importable():
+        return _find(target)
+
+
+def one_line(error: BaseException) -> str:
+    """An error of somebody else's code, short enough for a sentence."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
 
 
 def _find(target: str) -> Any:
@@ -141,7 +165,7 @@ def _import(target: str, name: str) -> Any:
         ) from None
     except Exception as error:  # a user's module may raise anything
         raise TraceError(
-            f"{target}: importing module '{name}' failed: {_one_line(error)}; correct it there"
+            f"{target}: importing module '{name}' failed: {one_line(error)}; correct it there"
         ) from error
 
 
@@ -166,7 +190,7 @@ def _call(
                 model = factory(**kwargs)
         except (Exception, SystemExit) as error:  # a user's factory may raise anything
             raise TraceError(
-                f"{target} failed: {_one_line(error)}; give what it needs with --kwargs, or "
+                f"{target} failed: {one_line(error)}; give what it needs with --kwargs, or "
                 "correct it"
             ) from error
     if not isinstance(model, nn.Module):
@@ -209,6 +233,15 @@ def _check_arguments(target: str, factory: Callable[..., Any], kwargs: Mapping[s
         )
 
 
+def _wanted(factory: object, offered: Mapping[str, Any]) -> dict[str, Any]:
+    """What a factory has a word for."""
+    try:
+        named = inspect.signature(factory).parameters if callable(factory) else {}
+    except (TypeError, ValueError):  # it has no signature
+        return {}
+    return {name: value for name, value in offered.items() if name in named}
+
+
 @contextmanager
 def _current_folder_importable() -> Iterator[None]:
     folder = os.getcwd()
@@ -218,11 +251,6 @@ def _current_folder_importable() -> Iterator[None]:
     finally:
         if folder in sys.path:  # what was imported may have taken it away
             sys.path.remove(folder)
-
-
-def _one_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
 
 
 def _article(value: object) -> str:

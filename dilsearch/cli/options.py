@@ -65,7 +65,39 @@ NodeOption = Annotated[
 ]
 ModelOption = Annotated[
     str | None,
-    typer.Option("--model", metavar="TARGET", help="Network of a plan file: space, run, factory."),
+    typer.Option(
+        "--model",
+        metavar="TARGET",
+        help="Network of a plan file: space, run, factory; or the factory of a run of your own.",
+    ),
+]
+NetworkOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="FACTORY",
+        help="Train a network of your own, written package.module:factory, on the space's data "
+        "and recipe. The factory gets num_classes if it has such an argument.",
+    ),
+]
+RunNetworkOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="FACTORY",
+        help="The network of your own that the run was begun with, package.module:factory.",
+    ),
+]
+SitesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sites",
+        metavar="SITES",
+        help="Search these convolutions instead of the space's; repeatable. A glob such as "
+        "'layer4.*.conv2' gives each one rate, from 1 to what spans the needed field, starting at "
+        "its present dilation; a table has the keys of [[sites]], as in "
+        '\'{select = "layer4.*", granularity = "channel", upper = 8}\'.',
+    ),
 ]
 CsvOption = Annotated[
     Path | None, typer.Option("--csv", help="File to write: one row for each convolution.")

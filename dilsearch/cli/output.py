@@ -95,8 +95,9 @@ def _plan_table(data: RunData) -> Table:
     }
     columns = {name: title for name, title in shown.items() if name in frame}
     table.add_column("site", no_wrap=True)
-    for title in columns.values():
-        table.add_column(title, justify="right", no_wrap=True)
+    for name, title in columns.items():
+        wraps = name in ("searched", "rates")  # a site may have many
+        table.add_column(title, justify="right", no_wrap=not wraps)
     for site, row in frame.iterrows():
         cells = [Text(_plain(row[name])) for name in columns]
         kept = bool(row.get("bound_ok", True))

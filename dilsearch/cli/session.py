@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dilsearch.cli.networks import GIVEN_SETTING, GivenNetwork, network_of_run, require_network
 from dilsearch.cli.output import show_result
 from dilsearch.errors import Interrupted, RunError
-from dilsearch.pipeline import STAGES, Resources, Workbench, build_relaxed, run_stages
+from dilsearch.pipeline import STAGES, Resources, Workbench, network_hash, run_stages
 from dilsearch.progress import Reporter
 from dilsearch.report import write_report
 from dilsearch.runs import RunFolder
@@ -51,10 +52,26 @@ class RunOptions:
     resume: bool
     quiet: bool
     stages: str | None = None
+    network: GivenNetwork | None = None
+    sites: Sequence[str] = ()
+
+    def load_space(self) -> SearchSpace:
+        """The resolved space, which says so where the network is the user's own.
+
+        Raises:
+            SpaceError: With every fault of the file and of what is laid over it.
+        """
+        given = () if self.network is None else (GIVEN_SETTING,)
+        return SearchSpace.load(
+            self.space, self.profile, (*given, *self.overrides), sites=self.sites
+        )
 
     def words(self, command: str, out: Path) -> list[str]:
         """The command line, without where its data lies and what it runs on."""
         words = ["dilsearch", command, self.space, "--out", str(out), "--seed", str(self.seed)]
+        words += self.network.words if self.network is not None else []
+        for sites in self.sites:
+            words += ["--sites", sites]
         words += ["--profile", self.profile] if self.profile else []
         for override in self.overrides:
             words += ["--set", override]
@@ -85,12 +102,13 @@ class Session:
 
         Everything that can be checked is checked before the folder is made.
         """
-        space = SearchSpace.load(options.space, options.profile, options.overrides)
+        space = options.load_space()
         path = options.out or Path("runs") / f"{space.name}-seed{options.seed}"
         if not options.resume:
             RunFolder.refuse_occupied(path)
-        build_relaxed(space, options.seed)
-        resources = Resources(space, options.data, options.device)
+        network = None if options.network is None else options.network.maker(space)
+        resources = Resources(space, options.data, options.device, network)
+        relaxed = resources.relaxed_network(options.seed)
         device_name, content_hash = resources.device_name, resources.data.content_hash
         words = options.words(command, path)
         folder = RunFolder.create(
@@ -103,6 +121,8 @@ class Session:
         )
         folder.require_hash("data", content_hash)
         folder.require_hash("space", space.hash)
+        if network is not None:
+            require_network(folder, network_hash(relaxed))
         words += ["--data", str(options.data)] if options.data else []
         words += ["--device", options.device] if options.device != "auto" else []
         bench = Workbench(folder, resources, options.seed, Reporter(quiet=options.quiet))
@@ -110,12 +130,20 @@ class Session:
 
     @classmethod
     def open(
-        cls, path: Path, *, data: Path | None, device: str, quiet: bool, words: Sequence[str]
+        cls,
+        path: Path,
+        given: GivenNetwork | None,
+        *,
+        data: Path | None,
+        device: str,
+        quiet: bool,
+        words: Sequence[str],
     ) -> "Session":
         """Open the folder of a run for one more stage.
 
         Args:
             path: The run folder.
+            given: Its network, where that is the user's own.
             data: The data folder, if the stage needs one.
             device: The user's word for a device.
             quiet: Show nothing but errors.
@@ -124,9 +152,11 @@ class Session:
         folder = RunFolder.open(path)
         space = SearchSpace.load(folder.path("space.toml"))
         folder.require_hash("space", space.hash)
-        bench = Workbench(
-            folder, Resources(space, data, device), folder.seed, Reporter(quiet=quiet)
-        )
+        network = network_of_run(folder, space, given)
+        resources = Resources(space, data, device, network)
+        if network is not None:
+            require_network(folder, network_hash(resources.relaxed_network(folder.seed)))
+        bench = Workbench(folder, resources, folder.seed, Reporter(quiet=quiet))
         return cls(bench, shlex.join(words))
 
     def execute(self, stages: Sequence[str], *, force: bool = False) -> None:

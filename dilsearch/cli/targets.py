@@ -24,12 +24,13 @@ from dilsearch.cli.programs import (
 )
 from dilsearch.errors import TraceError
 from dilsearch.plan import DilationPlan
-from dilsearch.runs import RUN_FILE
-from dilsearch.space import list_spaces
+from dilsearch.runs import RUN_FILE, SPACE_FILE
+from dilsearch.space import SearchSpace, list_spaces
 from dilsearch.space.locate import SUFFIX as SPACE_SUFFIX
 from dilsearch.space.locate import did_you_mean
 
 if TYPE_CHECKING:
+    from dilsearch.cli.networks import GivenNetwork
     from dilsearch.cli.searched import Searched
 
 PLAN_SUFFIX = ".json"
@@ -52,6 +53,7 @@ class Target:
         weights: Where its weights come from, in words.
         outputs: Where its field is read unless a user says otherwise; empty for its outputs.
         plan: Rates that count instead of those that its modules compute with; None for these.
+        needed_px: Field that its task asks for; None where the size of the input says.
     """
 
     model: nn.Module | ExportedProgram
@@ -60,6 +62,7 @@ class Target:
     weights: str
     outputs: tuple[str, ...] = ()
     plan: DilationPlan | None = None
+    needed_px: int | None = None
 
     def runnable(self) -> tuple[nn.Module, tuple[Tensor, ...]]:
         """The network as a module, and inputs of zeros on the CPU, to run it."""
@@ -97,7 +100,8 @@ class _Words:
         uses = {
             "--kwargs": "belongs to a package.module:factory",
             "--input": "is not needed, since a program holds the shapes of its inputs",
-            "--model": "belongs to a plan file, which does not know its network",
+            "--model": "belongs to a plan file, which does not know its network, and is a factory "
+            "where a space or run leaves its own open",
             "--profile": "belongs to a search space",
             "--set": "belongs to a search space",
         }
@@ -128,7 +132,8 @@ def open_target(
         kwargs: JSON object of a factory's arguments.
         input_shapes: Shapes of the inputs, as in ``1,3,512,1024``; needed for a factory.
         need_weights: Whether the values of weights count, so that they are made or read.
-        model: The network of a plan that lies in no run folder: a space, a run or a factory.
+        model: The network of a plan that lies in no run folder: a space, a run or a factory; or
+            the factory of a space or run that leaves its network open.
         profile: Profile of a space.
         overrides: Settings of a space.
         seed: Seed of weights that are not read from a file.
@@ -150,12 +155,16 @@ def open_target(
     kind = _kind_of(target)
     if kind == "plan":
         return _of_plan(Path(target), words)
-    words.refuse(target, "--model")
     if kind == "factory":
+        words.refuse(target, "--model")
         return _of_factory(target, words)
     if kind == "program":
+        words.refuse(target, "--model")
         return _of_program(Path(target), words)
-    return _of_space(target, words) if kind == "space" else _of_run(Path(target), words)
+    given = _given(target, words)
+    if kind == "space":
+        return _of_space(target, words, given=given)
+    return _of_run(Path(target), words, given=given)
 
 
 def _kind_of(target: str) -> _Kind:
@@ -190,31 +199,65 @@ def _kind_of(target: str) -> _Kind:
     )
 
 
-def _of_space(name: str, words: _Words, plan_path: Path | None = None) -> Target:
+def _of_space(
+    name: str,
+    words: _Words,
+    plan_path: Path | None = None,
+    given: "GivenNetwork | None" = None,
+) -> Target:
     from dilsearch.cli.searched import from_space  # takes seconds, which others need not wait for
 
-    words.refuse(name, "--kwargs")
-    found = from_space(name, words.profile, words.overrides, seed=words.seed, plan_path=plan_path)
+    found = from_space(
+        name,
+        words.profile,
+        words.overrides,
+        seed=words.seed,
+        plan_path=plan_path,
+        given=given,
+    )
     return _of_searched(found, words)
 
 
-def _of_run(path: Path, words: _Words, plan_path: Path | None = None) -> Target:
+def _of_run(
+    path: Path,
+    words: _Words,
+    plan_path: Path | None = None,
+    given: "GivenNetwork | None" = None,
+) -> Target:
     from dilsearch.cli.searched import from_run  # as above
 
-    words.refuse(str(path), "--kwargs", "--profile", "--set")
-    found = from_run(path, need_weights=words.need_weights, plan_path=plan_path)
+    words.refuse(str(path), "--profile", "--set")
+    found = from_run(
+        path,
+        need_weights=words.need_weights,
+        plan_path=plan_path,
+        given=given,
+    )
     return _of_searched(found, words)
+
+
+def _given(target: str, words: _Words) -> "GivenNetwork | None":
+    """The network of a space or run that leaves it open: a factory, as their own commands take."""
+    from dilsearch.cli.networks import GivenNetwork  # as above
+
+    if words.model is None:
+        words.refuse(target, "--kwargs")
+        return None
+    if _kind_of(words.model) != "factory":
+        words.refuse(target, "--model")
+    return GivenNetwork(words.model, words.kwargs)
 
 
 def _of_searched(found: "Searched", words: _Words) -> Target:
     """The field is read where runs and reports read it: behind the last searched site."""
-    image = (torch.empty(1, 3, *found.image_px, device="meta"),)
+    trained = (torch.empty(found.input_shape, device="meta"),)
     return Target(
         model=found.model.eval(),
-        example=parse_inputs(words.input_shapes) or image,
+        example=parse_inputs(words.input_shapes) or trained,
         label=found.label,
         weights=found.weights,
         outputs=(list(found.plan)[-1],),
+        needed_px=found.needed_px,
     )
 
 
@@ -229,10 +272,13 @@ def _of_plan(path: Path, words: _Words) -> Target:
             "run or a factory with --model"
         )
     kind, network = _kind_of(words.model), words.model
-    if kind == "space":
-        return _of_space(network, words, path)
-    if kind == "run":
+    if kind in ("space", "run"):
+        words.refuse(network, "--kwargs")
+        if kind == "space":
+            return _of_space(network, words, path)
         return _of_run(Path(network), words, path)
+    if kind == "factory" and _leaves_network_open(path.parent):
+        return _of_run(path.parent, words, path, _given(str(path), words))
     if kind == "factory":
         given = _of_factory(network, words)
         return replace(given, label=f"{given.label}, rates of {path}", plan=plan)
@@ -240,6 +286,13 @@ def _of_plan(path: Path, words: _Words) -> Target:
         f"--model {network} is a {kind}, and no network that takes a plan; name a space, a run or "
         "a package.module:factory"
     )
+
+
+def _leaves_network_open(folder: Path) -> bool:
+    """Whether a folder holds a run that every command gives its network to."""
+    if not (folder / RUN_FILE).is_file():
+        return False
+    return SearchSpace.load(folder / SPACE_FILE).model.is_given
 
 
 def _of_program(path: Path, words: _Words) -> Target:

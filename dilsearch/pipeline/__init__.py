@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from dilsearch.pipeline.network import Network, build_relaxed, network_hash
 from dilsearch.pipeline.stages import (
     NETWORK_FILES,
     OUTPUTS,
@@ -13,9 +14,17 @@ from dilsearch.pipeline.stages import (
     run_retrain,
     run_search,
 )
-from dilsearch.pipeline.workbench import Resources, Workbench, build_relaxed
+from dilsearch.pipeline.workbench import Resources, Workbench
 
-__all__ = ["STAGES", "Resources", "Workbench", "build_relaxed", "run_stages"]
+__all__ = [
+    "STAGES",
+    "Network",
+    "Resources",
+    "Workbench",
+    "build_relaxed",
+    "network_hash",
+    "run_stages",
+]
 
 STAGES: Mapping[str, Callable[[Workbench], dict[str, Any]]] = {
     "search": run_search,

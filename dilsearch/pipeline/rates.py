@@ -1,21 +1,24 @@
 """What a space says about rates, at the sites of its network: limits, starts and the control's."""
 
 import math
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from typing import Final
 
 import torch
 from torch import nn
 
-from dilsearch.data import derived_seed
 from dilsearch.errors import SpaceError
 from dilsearch.geometry import FieldRow
 from dilsearch.models.rates import published_rates
-from dilsearch.plan import DilationPlan
+from dilsearch.plan import DilationPlan, SiteRates
 from dilsearch.sites import Granularity
 from dilsearch.space import Schedule, SearchSpace, SitesSection
 from dilsearch.surgery import read_plan
 from dilsearch.surgery.rates import relaxed_sites
 from dilsearch.tracing import trace_graph
+
+_DONE_BY_RELAX: Final = ("present", "uniform")
 
 
 def site_limits(
@@ -42,32 +45,25 @@ def site_limits(
 
 
 @torch.no_grad()
-def start_rates(space: SearchSpace, relaxed: nn.Module, seed: int) -> None:
-    """Set the starting rates that are no single number.
+def start_rates(space: SearchSpace, relaxed: nn.Module) -> None:
+    """Set the starting rates that ``relax`` has no word for: the largest allowed, and schedules.
 
-    They are drawn between the limits, the largest allowed, or those of a schedule, whose entries
-    count the sites of their own section.
+    The entries of a schedule count the sites of their own section.
 
     Raises:
         SpaceError: If a schedule does not fit the sites or their limits, or two sections select
             one site.
         ModelError: If no published rates have the name.
     """
-    generator = torch.Generator().manual_seed(derived_seed("initial rates", seed))
     sections = {name: _section_of(space, name) for name in relaxed_sites(relaxed)}
     plan = read_plan(relaxed)
     for name, layer in relaxed_sites(relaxed).items():
         initial, limits = sections[name].initial, layer.granularity
-        if isinstance(initial, float):
-            continue
-        if initial == "uniform":
-            drawn = torch.rand(layer.rate.shape, generator=generator)
-            layer.rate.copy_(limits.lower + (limits.upper - limits.lower) * drawn)
-        elif initial == "bound":
+        if initial == "bound":
             layer.rate.fill_(float(limits.upper))
-        else:
-            own = [site for site, section in sections.items() if section is sections[name]]
-            rates = _scheduled(initial, {site: len(plan[site]) for site in own}, "initial")[name]
+        elif not isinstance(initial, float) and initial not in _DONE_BY_RELAX:
+            own = {s: plan.sites[s] for s, section in sections.items() if section is sections[name]}
+            rates = _scheduled(initial, own, "initial")[name]
             if not limits.lower <= min(rates) <= max(rates) <= limits.upper:
                 raise SpaceError(
                     f"initial has rates {', '.join(f'{rate:g}' for rate in rates)} for site "
@@ -77,46 +73,66 @@ def start_rates(space: SearchSpace, relaxed: nn.Module, seed: int) -> None:
             layer.rate.copy_(torch.tensor(rates).reshape(layer.rate.shape))
 
 
-def control_rates(space: SearchSpace, plan: DilationPlan) -> DilationPlan:
+def present_plan(relaxed: nn.Module) -> DilationPlan:
+    """The dilations that the convolutions had before they were relaxed, as a plan."""
+    present = {
+        name: tuple(torch.tensor(layer.initial_rates).reshape(-1).tolist())
+        for name, layer in relaxed_sites(relaxed).items()
+    }
+    return read_plan(relaxed).replace(present)
+
+
+def control_rates(
+    space: SearchSpace, plan: DilationPlan, present: DilationPlan | None = None
+) -> DilationPlan:
     """The control's rates at the sites of a plan.
+
+    Args:
+        space: What it says of the control.
+        plan: The sites, and what their rates stand for.
+        present: The dilations that the network has without a search; ``plan`` if None.
 
     Raises:
         SpaceError: If a schedule has another number of sites or branches.
         ModelError: If no published rates have the name.
     """
     rate = space.control.rate
-    branches = {site: len(rates) for site, rates in plan.items()}
+    if rate == "present":
+        return plan if present is None else present
     schedule = (rate,) * len(plan) if isinstance(rate, int) else rate
-    return plan.replace(_scheduled(schedule, branches, "rate"))
+    return plan.replace(_scheduled(schedule, plan.sites, "rate"))
 
 
 def _scheduled(
-    schedule: Schedule, branches: dict[str, int], key: str
+    schedule: Schedule, sites: Mapping[str, SiteRates], key: str
 ) -> dict[str, tuple[float, ...]]:
-    """Rates by site, from a schedule with an entry for each; a single rate holds for all branches.
+    """Rates by site, from a schedule with an entry for each.
+
+    A single rate holds for all branches or channels of its site, and every rate for all axes.
 
     Args:
         schedule: The entries, or the name of published ones.
-        branches: How many branches each site has.
+        sites: The sites that they are for.
         key: What the user wrote it under.
     """
     named = isinstance(schedule, str)
     entries = published_rates(schedule.partition(":")[2]) if isinstance(schedule, str) else schedule
     said = f"{key} = {schedule} has" if named else f"{key} lists"
-    if len(entries) != len(branches):
+    if len(entries) != len(sites):
         raise SpaceError(
-            f"{said} {len(entries)} sites, and {len(branches)} are searched; give an entry for each"
+            f"{said} {len(entries)} sites, and {len(sites)} are searched; give an entry for each"
         )
     chosen: dict[str, tuple[float, ...]] = {}
-    for (site, count), entry in zip(branches.items(), entries, strict=True):
-        rates = (entry,) if isinstance(entry, int) else entry
+    for (name, site), entry in zip(sites.items(), entries, strict=True):
+        rates, count = (entry,) if isinstance(entry, int) else entry, len(site.rows)
         rates = rates * count if len(rates) == 1 else rates
         if len(rates) != count:
+            parts = "channels" if site.kind == "channel" else "branches"
             raise SpaceError(
-                f"{said} {len(rates)} branches for site '{site}', which has {count}; "
+                f"{said} {len(rates)} {parts} for site '{name}', which has {count}; "
                 "give a rate for each"
             )
-        chosen[site] = tuple(float(rate) for rate in rates)
+        chosen[name] = tuple(float(rate) for rate in rates for _ in range(site.axes))
     return chosen
 
 

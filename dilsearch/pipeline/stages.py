@@ -12,16 +12,23 @@ import torch
 from torch import Tensor, nn
 
 from dilsearch.errors import RunError
-from dilsearch.geometry import FieldTable, Projection, project
-from dilsearch.pipeline.rates import control_rates
+from dilsearch.geometry import FieldTable, project
+from dilsearch.pipeline.frames import changes_frame, field_frame, whole_rates
+from dilsearch.pipeline.rates import control_rates, present_plan
 from dilsearch.pipeline.workbench import Workbench
 from dilsearch.plan import DilationPlan
 from dilsearch.scores import counts_table, scores
 from dilsearch.search import Smoothing, out_of_reach, search
 from dilsearch.surgery import field_graph, load, read_plan, save
 from dilsearch.surgery.rates import rate_limits, weight_parameters
-from dilsearch.training import Evaluation, build_loss, evaluate, fit, weight_optimizer
-from dilsearch.training.losses import Loss
+from dilsearch.training import (
+    Evaluation,
+    LogitsLoss,
+    build_loss,
+    evaluate,
+    fit,
+    weight_optimizer,
+)
 
 Summary: TypeAlias = dict[str, Any]
 
@@ -102,7 +109,7 @@ def run_convert(bench: Workbench) -> Summary:
     graph = field_graph(model)
     assert graph is not None  # the workbench always traces
     projection = project(plan, graph, bench.space.gap.policy, limits=rate_limits(model))
-    bench.folder.write_csv("projection.csv", _changes_frame(projection))
+    bench.folder.write_csv("projection.csv", changes_frame(projection))
     table = graph.propagate(projection.plan)
     bench.folder.write_csv("field.csv", field_frame(table))
     bench.folder.write_text("plan.json", projection.plan.to_json())
@@ -111,9 +118,7 @@ def run_convert(bench: Workbench) -> Summary:
         bench.reporter.say(violation)
     return {
         "plan": {
-            "rates": {
-                site: [int(rate) for rate in rates] for site, rates in projection.plan.items()
-            },
+            "rates": {site: whole_rates(rates) for site, rates in projection.plan.sites.items()},
             "field_px": largest_field_px(table),
             "needed_px": bench.space.needed_px,
             "bound_ok": table.bound_ok,
@@ -153,7 +158,7 @@ def run_evaluate(bench: Workbench) -> Summary:
         )
         counts += [(network, region, matrix) for region, matrix in result.counts.items()]
         summary[network] = {"val": validation_scores(result)}
-        arrays[network] = result.predictions.astype(np.int16)
+        arrays[network] = _as_pictures(result.predictions)
     if not counts:
         raise RunError(
             f"{bench.folder.path()} holds no trained network to evaluate; "
@@ -184,26 +189,8 @@ def control_plan(bench: Workbench) -> DilationPlan:
     Raises:
         SpaceError: If the schedule does not fit the sites.
     """
-    return control_rates(bench.space, read_plan(bench.relaxed_network()))
-
-
-def field_frame(table: FieldTable) -> pd.DataFrame:
-    """The field table as written to ``field.csv``: sizes in px, "47x31" where the axes differ."""
-    return pd.DataFrame(
-        [
-            {
-                "site": row.name,
-                "taps": _axes(row.taps),
-                "rates": " ".join(_axes(branch) for branch in row.rates),
-                "field_in_px": _axes(tuple(field.size_px for field in row.field_in)),
-                "stride_in_px": _axes(tuple(int(field.stride_px) for field in row.field_in)),
-                "bound": row.bound,
-                "bound_ok": row.bound_ok,
-                "field_out_px": _axes(tuple(field.size_px for field in row.field_out)),
-            }
-            for row in table.rows
-        ]
-    )
+    relaxed = bench.relaxed_network()
+    return control_rates(bench.space, read_plan(relaxed), present_plan(relaxed))
 
 
 def validation_scores(result: Evaluation) -> dict[str, float | None]:
@@ -264,19 +251,9 @@ def _weight_optimizer(
     )
 
 
-def _loss(bench: Workbench) -> Loss:
+def _loss(bench: Workbench) -> LogitsLoss:
     train = bench.space.train
-    return build_loss(train.loss, ohem_threshold=train.ohem_threshold)
-
-
-def _changes_frame(projection: Projection) -> pd.DataFrame:
-    columns = ["site", "branch", "before", "after", "rule"]
-    rows = [(c.site, c.branch, c.before, c.after, c.rule) for c in projection.changes]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _axes(values: tuple[int, ...]) -> str:
-    return str(values[0]) if len(set(values)) == 1 else "x".join(map(str, values))
+    return LogitsLoss(build_loss(train.loss, ohem_threshold=train.ohem_threshold))
 
 
 def _shown_samples(bench: Workbench) -> dict[str, np.ndarray]:
@@ -285,8 +262,13 @@ def _shown_samples(bench: Workbench) -> dict[str, np.ndarray]:
     samples: list[tuple[Tensor, Tensor]] = [data.validation[index] for index in range(count)]
     return {
         "images": data.to_rgb(torch.stack([image for image, _ in samples])),
-        "truth": np.stack([label.numpy() for _, label in samples]).astype(np.int16),
+        "truth": _as_pictures(np.stack([label.numpy() for _, label in samples])),
     }
+
+
+def _as_pictures(labels: np.ndarray) -> np.ndarray:
+    """Labels of samples as maps of height and width; those of a sequence are one row high."""
+    return np.expand_dims(labels, tuple(range(1, 4 - labels.ndim))).astype(np.int16)
 
 
 def _write_arrays(path: object, arrays: dict[str, np.ndarray]) -> None:

@@ -1,8 +1,6 @@
 """What the stages of one run share: its folder, space, data, device and networks."""
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,35 +9,41 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from dilsearch.data import DataSets, batches, open_data, seeded
-from dilsearch.errors import DilsearchError, SpaceError
-from dilsearch.models import build_model, searchable_blocks
-from dilsearch.pipeline.rates import control_rates, site_limits, start_rates
+from dilsearch.data import DataSets, batches, open_data
+from dilsearch.pipeline.network import Network, build_relaxed
 from dilsearch.plan import DilationPlan
 from dilsearch.progress import Reporter
 from dilsearch.runs import RunFolder
 from dilsearch.space import SearchSpace
-from dilsearch.surgery import clamp_rates, discretize, read_plan, relax
+from dilsearch.surgery import discretize
 from dilsearch.training import Checkpoint, PolySchedule, open_fabric
 from dilsearch.training.loop import Batches
 
-_STRIDE_MULTIPLE = 64  # more than the stride of any built-in network
 CHECKPOINT_STEPS = 100
 
 
 @dataclass
 class Resources:
-    """Data and device, opened when first needed and once.
+    """Data, device and network, made when first needed and once.
 
     Args:
         space: The resolved space.
         data_root: Folder of the data set; None for a generated one.
         device: The user's word for a device.
+        network: Makes the network of a space that leaves it open.
     """
 
     space: SearchSpace
     data_root: Path | None = None
     device: str = "auto"
+    network: Network | None = None
+    _relaxed: dict[int, nn.Module] = field(default_factory=dict, init=False, repr=False)
+
+    def relaxed_network(self, seed: int) -> nn.Module:
+        """The network with its starting weights and rates, which is not to be changed."""
+        if seed not in self._relaxed:
+            self._relaxed[seed] = build_relaxed(self.space, seed, self.network)
+        return self._relaxed[seed]
 
     @cached_property
     def fabric(self) -> Fabric:
@@ -111,19 +115,15 @@ class Workbench:
         return len(self.space.data.class_names)
 
     def relaxed_network(self) -> nn.Module:
-        """The space's network with fresh weights and searchable rates at their initial values.
+        """The space's network with its starting weights, and rates at their initial values.
 
-        The same seed gives the same weights, so that search, retraining and control all start
-        from one network.
+        Search, retraining and control all start from one network: the same seed gives the same
+        weights, and those that a given network brings along are there each time.
         """
-        return copy.deepcopy(self._fresh)
-
-    @cached_property
-    def _fresh(self) -> nn.Module:
-        return build_relaxed(self.space, self.seed)
+        return copy.deepcopy(self.resources.relaxed_network(self.seed))
 
     def integer_network(self, plan: DilationPlan) -> nn.Module:
-        """The same fresh network as plain layers with the plan's rates."""
+        """The same starting network as plain layers with the plan's rates."""
         return discretize(self.relaxed_network(), plan, inplace=True)
 
     def schedule(self, steps: int) -> PolySchedule:
@@ -160,46 +160,3 @@ class Workbench:
         """
         path = self.folder.path(f"checkpoints/{stage}.safetensors")
         return Checkpoint(path, plan.hash if plan is not None else "", every=CHECKPOINT_STEPS)
-
-
-def build_relaxed(space: SearchSpace, seed: int) -> nn.Module:
-    """A space's network with fresh weights, relaxed at the space's sites, its field traced.
-
-    Raises:
-        DilsearchError: If the space asks for what its network cannot have; the message names the
-            space's section.
-    """
-    model = space.model
-    with _blamed_on(space, "model"):
-        blocks = searchable_blocks(model.name, **model.options)
-        with seeded("weights", seed):
-            network = build_model(
-                model.name,
-                num_classes=len(space.data.class_names),
-                rates=((1,) * model.branches,) * blocks,
-                **model.options,
-            )
-    height, width = (_rounded_up(size) for size in space.data.image_px)
-    example = torch.empty(1, 3, height, width, device="meta")
-    with _blamed_on(space, "sites"):
-        granularities = site_limits(space, network, example)
-        relaxed = relax(network, granularities, example=example, inplace=True)
-        start_rates(space, relaxed, seed)
-        clamp_rates(relaxed, gap="enforce" if space.gap.policy == "enforce" else "ignore")
-    with _blamed_on(space, "control"):
-        control_rates(space, read_plan(relaxed))
-    return relaxed
-
-
-@contextmanager
-def _blamed_on(space: SearchSpace, section: str) -> Iterator[None]:
-    """Say which section of which space asked for what turned out to be impossible."""
-    try:
-        yield
-    except DilsearchError as error:
-        raise SpaceError(f"space '{space.name}': [{section}]: {error}") from None
-
-
-def _rounded_up(size: int) -> int:
-    """A size that every stride divides, so that the tracer can follow upsampling exactly."""
-    return -(-size // _STRIDE_MULTIPLE) * _STRIDE_MULTIPLE

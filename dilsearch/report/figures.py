@@ -10,22 +10,17 @@ from collections.abc import Mapping, Sequence
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.colors import is_color_like, to_hex, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from dilsearch.report.strips_figure import strips_figure
 from dilsearch.report.style import (
     BLUE,
-    GREEN,
     GREY,
     INK,
-    MUTED,
     ORANGE,
-    PURPLE,
-    clean,
+    class_legend,
     label,
     level,
     name_level,
@@ -34,7 +29,6 @@ from dilsearch.report.style import (
 )
 from dilsearch.report.tables import IGNORE_INDEX, NETWORKS, ClassEntry, Predictions
 
-BRANCH_STYLES = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (PURPLE, ":"))
 CURVES = {
     "search": ("search", ORANGE, "-"),
     "retrain": ("retraining", BLUE, "-"),
@@ -42,36 +36,6 @@ CURVES = {
 }
 PANELS = {"truth": "Ground truth", **NETWORKS}
 """Titles of what stands beside an image; networks the run has not evaluated are left out."""
-
-
-def rates_figure(rates: pd.DataFrame, final: Mapping[str, Sequence[float]]) -> Figure:
-    """Rates over the search steps, one panel per site, one line per branch.
-
-    Args:
-        rates: ``tables.rates_over_time``.
-        final: Site to its integer rates, drawn as dots where the search ends; may be empty.
-    """
-    sites = list(dict.fromkeys(rates["site"]))
-    branches = sorted(set(rates["branch"]))
-    columns = min(len(sites), 2 if len(sites) <= 6 else 3)
-    rows = math.ceil(len(sites) / columns)
-    figure = new_figure(rows * min(max(5.4 / rows, 1.05), 2.0) + 0.7)
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for axes, site in zip(grid.flat, sites, strict=False):
-        _draw_rates(axes, rates[rates["site"] == site], final.get(site, ()))
-        axes.set_title(site, fontsize=8, color=INK, loc="left", pad=3, parse_math=False)
-    largest = max([rates["rate"].max(), *(rate for site in final.values() for rate in site)])
-    grid[0, 0].set_ylim(0, 1.08 * largest)
-    for axes in grid.flat[len(sites) :]:
-        axes.remove()
-    for column in range(columns):
-        lowest = grid[(len(sites) - 1 - column) // columns, column]
-        lowest.tick_params(labelbottom=True)
-    figure.supxlabel("search step", fontsize=9, color=INK)
-    figure.supylabel("dilation rate", fontsize=9, color=INK)
-    if len(branches) > 1 or final:
-        _rates_legend(figure, branches, with_final=bool(final))
-    return figure
 
 
 def field_figure(
@@ -135,35 +99,51 @@ def predictions_figure(
 ) -> Figure:
     """Images beside ground truth and what each network predicts, with a legend of the classes.
 
+    Sequences are drawn as strips one above the other.
+
+    Args:
+        predictions: Samples with labels.
+        classes: The classes in index order.
+        most: How many samples are shown at most.
+    """
+    legend = legend_entries(predictions, classes)
+    samples = samples_shown(predictions, classes, most=most)
+    height, width = predictions.truth.shape[1:3]
+    if height == 1:
+        return strips_figure(samples, legend)
+    titles = list(samples[0])
+    panel_in = 10.0 / len(titles)
+    legend_in = 0.24 * math.ceil(len(legend) / 6)
+    figure = new_figure(len(samples) * panel_in * height / width + 0.5 + legend_in, width_in=10.0)
+    grid = figure.subplots(len(samples), len(titles), squeeze=False)
+    for row, sample in zip(grid, samples, strict=True):
+        for axes, picture in zip(row, sample.values(), strict=True):
+            axes.imshow(picture, interpolation="nearest" if width < 200 else "antialiased")
+            axes.set_axis_off()
+    for axes, title in zip(grid[0], titles, strict=True):
+        axes.set_title(title, fontsize=10, color=INK)
+    class_legend(figure, legend)
+    return figure
+
+
+def samples_shown(
+    predictions: Predictions, classes: Sequence[ClassEntry], *, most: int
+) -> list[dict[str, NDArray[np.uint8]]]:
+    """For each sample, title to picture: the input, the truth, and what each network predicts.
+
     Args:
         predictions: Samples with labels.
         classes: The classes in index order.
         most: How many samples are shown at most.
     """
     colors = class_colors(classes)
-    legend = legend_entries(predictions, classes)
-    panels = ["truth", *(name for name in PANELS if name in predictions.networks)]
-    samples = min(len(predictions.images), most)
-    height, width = predictions.truth.shape[1:3]
-    panel_in = 10.0 / (len(panels) + 1)
-    legend_in = 0.24 * math.ceil(len(legend) / 6)
-    figure = new_figure(samples * panel_in * height / width + 0.5 + legend_in, width_in=10.0)
-    grid = figure.subplots(samples, len(panels) + 1, squeeze=False)
-    for row in range(samples):
-        pictures = [predictions.images[row]]
-        pictures += [colored(panel_labels(predictions, name)[row], colors) for name in panels]
-        for axes, picture in zip(grid[row], pictures, strict=True):
-            axes.imshow(picture, interpolation="nearest" if width < 200 else "antialiased")
-            axes.set_axis_off()
-    for axes, title in zip(grid[0], ["Image", *(PANELS[name] for name in panels)], strict=True):
-        axes.set_title(title, fontsize=10, color=INK)
-    handles = [Patch(color=color, label=name) for name, color in legend]
-    shown = figure.legend(
-        handles=handles, loc="outside lower center", ncols=6, fontsize=9, frameon=False
-    )
-    for text in shown.get_texts():
-        text.set_parse_math(False)  # a dollar sign in a name starts no formula
-    return figure
+    maps = {"truth": predictions.truth, **predictions.networks}
+    first = "Sequence" if predictions.truth.shape[1] == 1 else "Image"
+    return [
+        {first: image}
+        | {PANELS[name]: colored(maps[name][index], colors) for name in PANELS if name in maps}
+        for index, image in enumerate(predictions.images[:most])
+    ]
 
 
 def legend_entries(
@@ -176,11 +156,6 @@ def legend_entries(
     if (predictions.truth == IGNORE_INDEX).any():
         entries.append(("not scored", "#000000"))
     return entries
-
-
-def panel_labels(predictions: Predictions, panel: str) -> NDArray[np.int64]:
-    """The class indices shown under a panel's title: the truth's or a network's."""
-    return predictions.truth if panel == "truth" else predictions.networks[panel]
 
 
 def class_colors(classes: Sequence[ClassEntry]) -> list[str]:
@@ -223,30 +198,3 @@ def _lay_out(figure: Figure) -> None:
     if engine is not None:
         engine.execute(figure)
         figure.set_layout_engine("none")
-
-
-def _draw_rates(axes: Axes, rates: pd.DataFrame, final: Sequence[float]) -> None:
-    clean(axes)
-    for branch, line in rates.groupby("branch"):
-        color, style = _branch_style(int(str(branch)))
-        axes.plot(line["step"], line["rate"], color=color, ls=style, lw=1.5)
-    for branch, rate in enumerate(final):
-        color, _ = _branch_style(branch)
-        axes.plot([rates["step"].max()], [rate], "o", color=color, ms=4.5, clip_on=False, zorder=4)
-
-
-def _branch_style(branch: int) -> tuple[str, str]:
-    return BRANCH_STYLES[branch % len(BRANCH_STYLES)]
-
-
-def _rates_legend(figure: Figure, branches: Sequence[int], *, with_final: bool) -> None:
-    handles = []
-    if len(branches) > 1:
-        for branch in branches:
-            color, style = _branch_style(branch)
-            handles.append(Line2D([], [], color=color, ls=style, lw=1.5, label=f"branch {branch}"))
-    if with_final:
-        handles.append(Line2D([], [], color=MUTED, ls="", marker="o", ms=4.5, label="integer rate"))
-    figure.legend(
-        handles=handles, loc="outside upper center", ncols=len(handles), fontsize=8.5, frameon=False
-    )

@@ -15,8 +15,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from dilsearch.plan import DilationPlan, SiteRates
 from dilsearch.report import figures, tables
 from dilsearch.report.pages import Card, data_uri, page_template
+from dilsearch.report.rate_figures import rates_figure, spread_figure
+from dilsearch.report.rates import rates_over_time
 from dilsearch.report.tables import Predictions, RunData
 from dilsearch.report.verdict import verdict
 from dilsearch.runs import write_atomically
@@ -60,18 +63,21 @@ def write_report(run_dir: Path) -> Path:
 
 
 def draw_figures(data: RunData) -> dict[str, Figure]:
-    """The line figures that the run has data for: ``rates``, ``field``, ``loss``."""
-    drawn = {}
+    """The figures that the run has data for: ``rates``, ``field``, ``spread``, ``loss``."""
+    drawn: dict[str, Figure] = {}
     if data.trajectory is not None:
-        rates = tables.rates_over_time(data.trajectory)
+        rates = rates_over_time(data.trajectory)
         if not rates.empty:
-            drawn["rates"] = figures.rates_figure(rates, data.plan or {})
+            drawn["rates"] = rates_figure(rates, _sites(data.plan))
         drawn["field"] = figures.field_figure(
             tables.field_over_time(data.trajectory),
             tables.needed_px(data),
             _smaller_side(tables.rate_one_field_px(data)),
             _smaller_side(data.result("plan", "field_px")),
         )
+    spread = spread_figure(_sites(data.plan or data.plan_float))
+    if spread is not None:
+        drawn["spread"] = spread
     if data.losses:
         drawn["loss"] = figures.loss_figure(data.losses)
     return drawn
@@ -254,19 +260,13 @@ def _samples(data: RunData) -> list[list[dict[str, Any]]]:
     found = data.predictions
     if found is None:
         return []
-    colors = figures.class_colors(_shown_classes(data, found))
-    panels = [name for name in figures.PANELS if name == "truth" or name in found.networks]
+    shown = figures.samples_shown(found, _shown_classes(data, found), most=_SAMPLES)
     return [
-        [_picture("Image", found.images[index], photo=True)]
-        + [
-            _picture(
-                figures.PANELS[name],
-                figures.colored(figures.panel_labels(found, name)[index], colors),
-                photo=False,
-            )
-            for name in panels
+        [
+            _picture(title, pixels, photo=number == 0)
+            for number, (title, pixels) in enumerate(sample.items())
         ]
-        for index in range(min(len(found.images), _SAMPLES))
+        for sample in shown
     ]
 
 
@@ -318,6 +318,10 @@ def _points_text(difference: float) -> str:
 
 def _absent_if_nan(value: Any) -> float | None:
     return None if pd.isna(value) else float(value)
+
+
+def _sites(plan: DilationPlan | None) -> Mapping[str, SiteRates]:
+    return {} if plan is None else plan.sites
 
 
 def _smaller_side(field: object | None) -> int | None:

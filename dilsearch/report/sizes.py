@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 Reach: TypeAlias = Literal["all", "some", "none"]
 """Which positions see as much as is needed."""
 
+_MOST_RATES = 8
 _AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
 
@@ -36,7 +37,13 @@ def range_text(
 
 
 def rates_text(rates: Sequence[Sequence[int]], times: str = "x") -> str:
-    """The rates of a site, branch by branch: ``1, 4``; ``1, 2 x 4`` where axes differ."""
+    """The rates of a site, branch by branch: ``1, 4``; ``1, 2 x 4`` where axes differ.
+
+    Of many, the smallest and the largest along every axis: ``64: 1 to 9``.
+    """
+    if len(rates) > _MOST_RATES:
+        least, most = ([pick(axis) for axis in zip(*rates, strict=True)] for pick in (min, max))
+        return f"{len(rates)}: {range_text(least, most, times)}"
     return ", ".join(size_text(branch, times) for branch in rates)
 
 

@@ -11,6 +11,7 @@ from typing import Final
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#AA4499", "#6B7280"
 """Blue, vermilion and green are Okabe and Ito's; the purple is darkened to read on white."""
@@ -49,6 +50,16 @@ def label(axes: Axes, x: str, y: str) -> None:
     """Name both axes."""
     axes.set_xlabel(x, fontsize=9, color=INK)
     axes.set_ylabel(y, fontsize=9, color=INK)
+
+
+def class_legend(figure: Figure, entries: Sequence[tuple[str, str]]) -> None:
+    """A legend below the figure: name and colour of every class."""
+    handles = [Patch(color=color, label=name) for name, color in entries]
+    shown = figure.legend(
+        handles=handles, loc="outside lower center", ncols=6, fontsize=9, frameon=False
+    )
+    for text in shown.get_texts():
+        text.set_parse_math(False)  # a dollar sign in a name starts no formula
 
 
 def level(

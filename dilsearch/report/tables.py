@@ -4,7 +4,6 @@ A run may have finished only some of its stages, so every part is optional: what
 None or empty, and whoever shows it says so.
 """
 
-import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,13 @@ from numpy.typing import NDArray
 
 from dilsearch.errors import RunError
 from dilsearch.plan import DilationPlan
+from dilsearch.report.rates import (
+    changes_text,
+    listed_rates,
+    rate_text,
+    rates_text,
+    steps_at_rate_one,
+)
 from dilsearch.runs import SPACE_FILE, RunFolder
 from dilsearch.scores import class_iou, confusion_of
 
@@ -41,7 +47,6 @@ _COLUMNS = {
     "field.csv": ("site", *FIELD_COLUMNS),
     "counts.csv": ("stage", "region", "truth", "predicted", "count"),
 }
-_RATE_COLUMN = re.compile(r"(?P<site>.+)\[(?P<branch>\d+)\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,17 +143,6 @@ def read_run(run_dir: Path) -> RunData:
     )
 
 
-def rates_over_time(trajectory: pd.DataFrame) -> pd.DataFrame:
-    """The searched rates in long form: step, site, branch, rate; sites in the file's order."""
-    parts = []
-    for column in trajectory.columns:
-        if match := _RATE_COLUMN.fullmatch(str(column)):
-            part = pd.DataFrame({"step": trajectory["step"], "rate": trajectory[column]})
-            parts.append(part.assign(site=match["site"], branch=int(match["branch"])))
-    columns = ["step", "site", "branch", "rate"]
-    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
-
-
 def field_over_time(trajectory: pd.DataFrame) -> pd.DataFrame:
     """The field by step, in input pixels: step, height_px, width_px."""
     sides = [field_sides(value) for value in trajectory["field_px"]]
@@ -185,27 +179,6 @@ def field_text(value: object) -> str:
     return str(height) if height == width else f"{height}x{width}"
 
 
-def rate_text(rate: float) -> str:
-    """A rate in short: two decimals where it is fractional, none where it is whole."""
-    return f"{rate:.0f}" if float(rate).is_integer() else f"{rate:.2f}"
-
-
-def rates_text(rates: Iterable[float]) -> str:
-    """The rates of one site, in branch order."""
-    return ", ".join(rate_text(rate) for rate in rates)
-
-
-def changes_text(data: RunData, site: str) -> tuple[str, ...]:
-    """What the projection did to a site's rates and why, one sentence part for each change."""
-    if data.projection is None:
-        return ()
-    rows = data.projection[data.projection["site"] == site]
-    return tuple(
-        f"{rate_text(before)} → {rate_text(after)}: {rule}"
-        for before, after, rule in zip(rows["before"], rows["after"], rows["rule"], strict=True)
-    )
-
-
 def plan_table(data: RunData) -> pd.DataFrame:
     """The plan with its bounds, one row per site, indexed by site; empty before the search ends.
 
@@ -220,11 +193,11 @@ def plan_table(data: RunData) -> pd.DataFrame:
     table = pd.DataFrame(index=pd.Index(sites + broken, name="site"))
     for column, plan in (("searched", data.plan_float), ("rates", data.plan)):
         if plan is not None:
-            table[column] = [rates_text(plan.get(site, ())) for site in table.index]
+            table[column] = [rates_text(plan.sites.get(site)) for site in table.index]
     if data.field is not None:
         table = table.join(data.field.set_index("site")[list(FIELD_COLUMNS)])
     if data.projection is not None:
-        table["changes"] = [changes_text(data, site) for site in table.index]
+        table["changes"] = [changes_text(data.projection, site) for site in table.index]
     return table
 
 
@@ -295,9 +268,8 @@ def rate_one_field_px(data: RunData) -> str | None:
     if measured is not None and data.setting("control", "rate") in (None, 1):
         return field_text(measured)
     if data.trajectory is not None:
-        columns = [name for name in data.trajectory if _RATE_COLUMN.fullmatch(str(name))]
-        at_one = (data.trajectory[columns] == 1).all(axis=1)
-        if columns and at_one.any():
+        at_one = steps_at_rate_one(data.trajectory)
+        if at_one.any():
             return field_text(data.trajectory.loc[at_one, "field_px"].iloc[0])
     return None
 
@@ -305,12 +277,14 @@ def rate_one_field_px(data: RunData) -> str | None:
 def control_text(data: RunData) -> str:
     """What the control has: "every rate 1", "rates 1 | 1, 3 | 3, 9" by site, or a name."""
     rate = data.setting("control", "rate")
+    if rate == "present":
+        return "the dilations it came with"
     if isinstance(rate, str):
         return f"the {rate.partition(':')[2]} rates"
     if rate is None or not isinstance(rate, list):
         return f"every rate {rate_text(1 if rate is None else rate)}"
-    sites = (rates_text(entry if isinstance(entry, list) else [entry]) for entry in rate)
-    return f"rates {' | '.join(sites)}"
+    sites = [entry if isinstance(entry, list) else [entry] for entry in rate]
+    return f"rates {' | '.join(listed_rates([rate] for rate in rates) for rates in sites)}"
 
 
 def scored_px_text(data: RunData) -> str | None:

@@ -2,14 +2,15 @@
 
 Reading is in four small steps: ``locate`` finds the file, ``overlay`` lays a profile
 and the command line's settings over it and remembers where every value came from, ``section``,
-``sections``, ``data_sections`` and ``space`` hold the schema, and ``faults`` turns whatever does
-not fit into sentences.
+``sections``, ``sites_section``, ``data_sections`` and ``space`` hold the schema, and ``faults``
+turns whatever does not fit into sentences.
 """
 
 from dilsearch.space.data_sections import (
     CityscapesData,
     DataSection,
     FolderPairsData,
+    LongMemoryData,
     ThinBarsData,
 )
 from dilsearch.space.locate import SpaceEntry, list_spaces
@@ -19,11 +20,10 @@ from dilsearch.space.sections import (
     GapSection,
     ModelSection,
     RetrainSection,
-    Schedule,
     SearchSection,
-    SitesSection,
     TrainSection,
 )
+from dilsearch.space.sites_section import Schedule, SitesSection
 from dilsearch.space.space import SearchSpace, Setting
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "FieldSection",
     "FolderPairsData",
     "GapSection",
+    "LongMemoryData",
     "ModelSection",
     "RetrainSection",
     "Schedule",

@@ -1,7 +1,8 @@
 """The [data] section of a space: which keys each kind of data set has, and their limits."""
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, ClassVar, Final, Literal, TypeAlias
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 
@@ -34,7 +35,26 @@ CITYSCAPES_CLASSES: Final = (
 """The 19 classes of the Cityscapes benchmark, in the order of their train ids."""
 
 
-class ThinBarsData(Section):
+class ImageData(Section):
+    """What all data sets of images share: three colours, and the field that follows from a size."""
+
+    channels: ClassVar[int] = 3
+
+    @property
+    @abstractmethod
+    def image_px(self) -> tuple[int, int]:
+        """Height and width of the images the network trains on."""
+
+    @property
+    def needed_px(self) -> int:
+        """Field in which every pixel of an image sees every other: 2N - 1, N the larger side.
+
+        Source: RegSeg (Gao 2022), Sec. 3.1.
+        """
+        return 2 * max(self.image_px) - 1
+
+
+class ThinBarsData(ImageData):
     """Bars of full height whose class is shown by a patch at the bottom, drawn on the fly.
 
     Source: the toy task of RegSeg (Gao 2022), Fig. 6; sizes and colours are ours.
@@ -78,22 +98,7 @@ class ThinBarsData(Section):
                 f"patch_px = {self.patch_px} reaches into the half that far accuracy is measured "
                 f"on (size_px = {self.size_px}); give at most half the size",
             )
-        if self.palette is not None:
-            yield from self._broken_colours(self.palette)
-
-    def _broken_colours(self, palette: tuple[str, ...]) -> Iterator[Rule]:
-        if len(palette) != self.classes + 2:
-            yield (
-                "palette",
-                f"palette has {len(palette)} colours for classes = {self.classes}; give "
-                f"{self.classes + 2}: background, bars, and one for each class",
-            )
-        if len({colour.lower() for colour in palette}) != len(palette):
-            yield (
-                "palette",
-                "palette has the same colour twice, so that two classes would look alike; "
-                "give each its own",
-            )
+        yield from _broken_colours(self.palette, self.classes, "background, bars")
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -111,7 +116,84 @@ class ThinBarsData(Section):
         return (self.size_px, self.size_px)
 
 
-class ImageFolderData(Section):
+class LongMemoryData(Section):
+    """Sequences of segments whose class is shown at their start, drawn on the fly.
+
+    Thin bars along one axis, in the manner of the copy-memory task of Bai et al. (2018), Sec. 4.
+    """
+
+    name: Literal["long_memory"] = Field(
+        description="the long-memory task, generated from the seed"
+    )
+    segment: Annotated[int, Field(ge=8)] = Field(
+        default=192, description="steps of the longest segment; the shortest has half as many"
+    )
+    pulse: Count = Field(default=4, description="steps at a segment's start that show its class")
+    classes: Annotated[int, Field(ge=2, lt=UNLABELLED)] = Field(
+        default=4, description="classes of segments, each with a channel of its own"
+    )
+    sequence: Count | None = Field(
+        default=None, description="steps of a sequence; twice the longest segment if absent"
+    )
+    palette: tuple[Colour, ...] | None = Field(
+        default=None,
+        description="colours of silence and of each class; chosen for you if absent",
+        json_schema_extra={"expects": 'a list of colours such as "#1f77b4"'},
+    )
+    noise: NonNegativeFloat = Field(
+        default=0.0, description="standard deviation of the noise added to every channel"
+    )
+    validation_sequences: Count = Field(
+        default=64, description="sequences the network is scored on, none of them trained on"
+    )
+
+    def broken_rules(self) -> Iterator[Rule]:
+        """The pulse leaves the far half alone, a segment fits, each class has a colour."""
+        if 2 * self.pulse > self.segment:
+            yield (
+                "pulse",
+                f"pulse = {self.pulse} reaches into the half that far accuracy is measured on "
+                f"(segment = {self.segment}); give at most half the longest segment",
+            )
+        if self.sequence is not None and self.sequence < self.segment:
+            yield (
+                "sequence",
+                f"sequence = {self.sequence} holds no segment = {self.segment}; make it as long at "
+                "least",
+            )
+        yield from _broken_colours(self.palette, self.classes, "silence")
+
+    @property
+    def channels(self) -> int:
+        """Channels of the network's input."""
+        return self.classes
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names by class index."""
+        return tuple(f"class {number}" for number in range(1, self.classes + 1))
+
+    @property
+    def ignore_index(self) -> int:
+        """Label that is never scored; this task labels every step, so it does not occur."""
+        return UNLABELLED
+
+    @property
+    def image_px(self) -> tuple[int]:
+        """Steps of the sequences the network trains on."""
+        return (2 * self.segment if self.sequence is None else self.sequence,)
+
+    @property
+    def needed_px(self) -> int:
+        """Smallest field from which every step sees the pulse of its segment, in steps.
+
+        The last step of the longest segment comes ``segment - 1`` steps after its first, and the
+        pulse ends ``pulse - 1`` steps after it.
+        """
+        return self.segment - self.pulse + 1
+
+
+class ImageFolderData(ImageData):
     """What all data sets of image files share: how an image becomes a training example."""
 
     name: str = Field(description="kind of data set")
@@ -202,9 +284,29 @@ class CityscapesData(ImageFolderData):
         return UNLABELLED
 
 
-DataSection: TypeAlias = ThinBarsData | FolderPairsData | CityscapesData
+def _broken_colours(palette: tuple[str, ...] | None, classes: int, others: str) -> Iterator[Rule]:
+    """A palette has a colour for each class and for the others, all of them different."""
+    if palette is None:
+        return
+    count = classes + 1 + others.count(",")
+    if len(palette) != count:
+        yield (
+            "palette",
+            f"palette has {len(palette)} colours for classes = {classes}; give "
+            f"{count}: {others}, and one for each class",
+        )
+    if len({colour.lower() for colour in palette}) != len(palette):
+        yield (
+            "palette",
+            "palette has the same colour twice, so that two classes would look alike; "
+            "give each its own",
+        )
+
+
+DataSection: TypeAlias = ThinBarsData | LongMemoryData | FolderPairsData | CityscapesData
 DATA_SECTIONS: Final[Mapping[str, type[Section]]] = {
     "thin_bars": ThinBarsData,
+    "long_memory": LongMemoryData,
     "folder_pairs": FolderPairsData,
     "cityscapes": CityscapesData,
 }

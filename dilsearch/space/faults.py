@@ -22,9 +22,9 @@ from dilsearch.space.sections import (
     ModelSection,
     RetrainSection,
     SearchSection,
-    SitesSection,
     TrainSection,
 )
+from dilsearch.space.sites_section import SitesSection
 
 SECTIONS: Mapping[str, type[BaseModel]] = {
     "model": ModelSection,
@@ -94,8 +94,8 @@ def place(tables: KeyPath, origin: Origin) -> str:
 
     An override is named by its text instead; the top of the file has no name.
     """
-    if origin.setting is not None:
-        return f"--set {origin.setting}: "
+    if origin.words:
+        return origin.words
     profile = ("profiles", origin.profile) if origin.profile else ()
     names = ".".join(str(key) for key in (*profile, *tables) if isinstance(key, str))
     if not names:
@@ -255,16 +255,15 @@ def _unknown(path: KeyPath, value: object, overlay: Overlay, root: type[BaseMode
 
 def _owner(tables: KeyPath, origin: Origin) -> str:
     """A table as the subject of a sentence, after the override that is at fault."""
-    override = f"--set {origin.setting}: " if origin.setting is not None else ""
-    return override + (place(tables, Origin(profile=origin.profile)).rstrip(": ") or "the file")
+    return origin.words + (place(tables, Origin(profile=origin.profile)).rstrip(": ") or "the file")
 
 
 def _not_a_table(path: KeyPath, value: object, overlay: Overlay) -> str:
     origin = overlay.origin(path)
     profile = ("profiles", origin.profile) if origin.profile else ()
     name = ".".join(str(key) for key in (*profile, *path) if isinstance(key, str))
-    if origin.setting is not None:
-        return f"--set {origin.setting}: {name} is a section; set a key of it, {name}.KEY=value"
+    if origin.words:
+        return f"{origin.words}{name} is a section; set a key of it, {name}.KEY=value"
     if path[0] == "sites":
         return f"{name} = {show(value)} is not a section; write [[{name}]], with double brackets"
     if isinstance(value, list | tuple):

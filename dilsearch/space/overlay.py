@@ -5,16 +5,20 @@ place that the user has to change.
 """
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from dilsearch.space.locate import toml_fault
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 """Keys from the top of the document down to a value; a position in a list counts from 0."""
 
+SITES_OPTION: Final = "--sites"
 _LIST_OF_TABLES = "sites"
+_SELECTED = {"granularity": "site", "initial": "present"}
+"""What the command line's sites have unless it says otherwise: the least that suits any network."""
+_SITES_EXAMPLE = """{select = "layer4.*", lower = 1, upper = 8}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +27,18 @@ class Origin:
 
     Args:
         profile: The profile whose section holds it.
-        setting: The command line's ``key=value``.
+        setting: What the command line says.
+        option: The option it is said with.
     """
 
     profile: str | None = None
     setting: str | None = None
+    option: str = "--set"
+
+    @property
+    def words(self) -> str:
+        """The command line's words, as a sentence begins with them; empty for a file's."""
+        return "" if self.setting is None else f"{self.option} {self.setting}: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +67,15 @@ class Overlay:
     def lay(self, table: Mapping[str, Any], origin: Origin) -> None:
         """Lay a nested table over the document: tables key by key, all else replaced whole."""
         self.document = self._merged(self.document, table, origin, ())
+
+    def select(self, chosen: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+        """Put the command line's sites in the place of the document's: words and tables."""
+        self.document = {**self.document, _LIST_OF_TABLES: [dict(table) for _, table in chosen]}
+        inside = [path for path in self.origins if path[0] == _LIST_OF_TABLES]
+        for path in inside:
+            del self.origins[path]
+        for index, (text, _) in enumerate(chosen):
+            self.origins[_LIST_OF_TABLES, index] = Origin(setting=text, option=SITES_OPTION)
 
     def set(self, override: Override) -> str | None:
         """Lay one override over the document; what is wrong with its key, or None."""
@@ -125,6 +145,39 @@ def read_overrides(texts: Iterable[str]) -> tuple[list[Override], list[str]]:
                 "check its quotes and brackets"
             )
     return sorted(overrides, key=lambda override: override.keys[-1] != "name"), faults
+
+
+def read_sites(texts: Iterable[str]) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:
+    """The command line's sites as tables of a section, each with its words, and what is wrong.
+
+    A text is a glob, or an inline table with the keys of a [[sites]] section.
+    """
+    chosen: list[tuple[str, dict[str, Any]]] = []
+    faults: list[str] = []
+    for text in texts:
+        table: Any = {"select": text}
+        if text.strip().startswith("{"):
+            try:
+                document = tomllib.loads(f"value = {text}")
+            except tomllib.TOMLDecodeError as error:
+                document, why = {}, toml_fault(error)
+            else:
+                why = "there is more than one table"
+            if document.keys() != {"value"}:
+                faults.append(
+                    f"{SITES_OPTION} {text}: it is not TOML ({why}); write it as in "
+                    f"{_SITES_EXAMPLE}"
+                )
+                continue
+            table = document["value"]
+        elif "=" in text or '"' in text:
+            faults.append(
+                f"{SITES_OPTION} {text}: it is neither a glob nor a table in braces; write it as "
+                f"in {_SITES_EXAMPLE}"
+            )
+            continue
+        chosen.append((text, {**_SELECTED, **table}))
+    return chosen, faults
 
 
 def _read_value(text: str) -> Any:

@@ -2,33 +2,29 @@
 
 Every field carries a description, which is what ``dilsearch spaces NAME`` prints beside its value.
 Rules that take more than one value stand in ``broken_rules``, so that all of them are reported at
-once. The [data] section has a file of its own.
+once. [[sites]] and [data] have files of their own.
 """
 
-import math
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 
-from dilsearch.errors import SpaceError
-from dilsearch.sites import Granularity, PerBranch, PerSite
-from dilsearch.space.section import Count, Glob, PlainValue, Rule, Section
+from dilsearch.space.section import Count, PlainValue, Rule, Section
+from dilsearch.space.sites_section import Schedule
 
-Published: TypeAlias = Annotated[str, Field(pattern="^published:.+")]
-Schedule: TypeAlias = Published | tuple[Count | tuple[Count, ...], ...]
-"""Rates chosen beforehand: an entry for each site, which is a rate or a list of one for each
-branch; or the name of published ones."""
-
-
-def _as_tuple(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
+GIVEN: Final = "given"
+"""Name of a network that is no built-in one, and comes from the command line with every command."""
 
 
 class ModelSection(Section):
-    """Which built-in network is searched."""
+    """Which network is searched."""
 
-    name: str = Field(min_length=1, description="built-in network, one of dilsearch.models")
+    name: str = Field(
+        min_length=1,
+        description="built-in network, one of dilsearch.models; or given, for one that every "
+        "command is told with --model, since a file never says what is imported",
+    )
     branches: Count = Field(
         default=2, description="parallel dilated convolutions in each searchable block"
     )
@@ -36,83 +32,25 @@ class ModelSection(Section):
         default_factory=dict, description="settings of the network itself, such as its width"
     )
 
-
-class SitesSection(Section):
-    """Which convolutions are searched, and between which rates."""
-
-    select: Annotated[tuple[Glob, ...], BeforeValidator(_as_tuple)] = Field(
-        min_length=1,
-        description="globs on module paths; every convolution matched is a site",
-        json_schema_extra={"expects": 'a glob such as "body.*.conv2", or a list of globs'},
-    )
-    granularity: Literal["site", "branch"] = Field(
-        default="branch", description="one rate for the whole site, or one for each branch"
-    )
-    branches: Count | None = Field(
-        default=None, description="equal groups of channels with a rate each; 2 if not given"
-    )
-    lower: Count = Field(default=1, description="smallest rate allowed")
-    upper: Count | None = Field(
-        default=None,
-        description="largest rate allowed; if absent, the one at which the site spans the needed "
-        "field by itself",
-    )
-    initial: PositiveFloat | Literal["uniform", "bound"] | Schedule = Field(
-        default=1.0,
-        description="rate the search starts from: a number, uniform (drawn between the limits), "
-        "bound (the upper limit, or the gap bound where it is enforced), published:NAME, or a "
-        "list with an entry for each site",
-        json_schema_extra={
-            "expects": 'a number above 0, "uniform", "bound", "published:NAME", '
-            "or a list with an entry for each site"
-        },
-    )
-
     def broken_rules(self) -> Iterator[Rule]:
-        """Limits must be in order, the initial rate between them, branches only where meant."""
-        if self.upper is not None and self.upper < self.lower:
+        """A file names no code, and a network that is given has no settings here."""
+        if ":" in self.name:
             yield (
-                "upper",
-                f"upper = {self.upper} is below lower = {self.lower}; "
-                "raise upper or reduce lower until they are in order",
+                "name",
+                f'name = "{self.name}" would import code, which no file may ask for; set name = '
+                f'"{GIVEN}", and give the command --model {self.name}',
             )
-        elif isinstance(self.initial, float) and not (
-            self.lower <= self.initial <= (self.upper or math.inf)
-        ):
-            upper = "" if self.upper is None else f" and upper = {self.upper}"
+        if self.is_given and self.options:
             yield (
-                "initial",
-                f"initial = {self.initial:g} is outside the limits lower = {self.lower}{upper}; "
-                "give a number between them",
-            )
-        if self.granularity == "site" and self.branches is not None:
-            yield (
-                "branches",
-                f'branches = {self.branches} has no meaning with granularity = "site"; '
-                'leave branches out, or set granularity = "branch"',
+                "options",
+                f"options = {{ {', '.join(self.options)} }} are settings of a built-in network; "
+                "give those of your own with --kwargs",
             )
 
-    def to_granularity(self, upper: int) -> Granularity:
-        """The limits as ``relax`` takes them.
-
-        Args:
-            upper: The upper limit, where the section leaves it open.
-
-        Raises:
-            SpaceError: If that lies below the lower limit or the starting rate.
-        """
-        # Starting rates that are no number are set once the model is relaxed.
-        initial = self.initial if isinstance(self.initial, float) else float(self.lower)
-        if self.upper is None and upper < max(self.lower, initial):
-            raise SpaceError(
-                f"upper is left open and would be {upper}, the rate at which a site spans the "
-                f"needed field by itself, below {max(self.lower, initial):g} where rates begin; "
-                "give upper"
-            )
-        upper = self.upper or upper
-        if self.granularity == "site":
-            return PerSite(self.lower, upper, initial)
-        return PerBranch(self.lower, upper, self.branches or 2, initial)
+    @property
+    def is_given(self) -> bool:
+        """Whether the network comes from the command line."""
+        return self.name == GIVEN
 
 
 class GapSection(Section):
@@ -234,12 +172,13 @@ class ControlSection(Section):
     """The same network with other rates, trained as long: what the rates found are worth."""
 
     enabled: bool = Field(default=True, description="train the control as well")
-    rate: Count | Schedule = Field(
+    rate: Count | Literal["present"] | Schedule = Field(
         default=1,
-        description="rate of every site, published:NAME, or a schedule made by hand: a list with "
-        "an entry for each site, which is a rate or a list of one for each branch",
+        description="rate of every site, present (the dilations that are there), published:NAME, "
+        "or a schedule made by hand: a list with an entry for each site, which is a rate or a list "
+        "of one for each branch or channel",
         json_schema_extra={
-            "expects": 'a rate of at least 1, "published:NAME", '
+            "expects": 'a rate of at least 1, "present", "published:NAME", '
             "or a list with an entry for each site"
         },
     )
@@ -251,7 +190,8 @@ class FieldSection(Section):
     needed_px: Count | None = Field(
         default=None,
         description="field that the task needs: the search is pulled towards it, open limits and "
-        "steps follow from it, and the report compares with it; 2N-1 for images of N px if absent",
+        "steps follow from it, and the report compares with it; if absent, that of the data, which "
+        "is 2N-1 for images of N px",
     )
 
 

@@ -14,7 +14,7 @@ from dilsearch.errors import SpaceError
 from dilsearch.space.data_sections import DataSection
 from dilsearch.space.faults import SECTION_NAMES, explain
 from dilsearch.space.locate import SpaceFile, did_you_mean, locate, read_document
-from dilsearch.space.overlay import Origin, Overlay, Override, read_overrides
+from dilsearch.space.overlay import Origin, Overlay, Override, read_overrides, read_sites
 from dilsearch.space.section import Rule, Section
 from dilsearch.space.sections import (
     ControlSection,
@@ -23,9 +23,9 @@ from dilsearch.space.sections import (
     ModelSection,
     RetrainSection,
     SearchSection,
-    SitesSection,
     TrainSection,
 )
+from dilsearch.space.sites_section import SitesSection
 
 _NAMING = ("name", "title", "profile")
 
@@ -76,6 +76,7 @@ class SearchSpace(Section):
         name_or_path: str | Path,
         profile: str | None = None,
         overrides: Iterable[str] = (),
+        sites: Iterable[str] = (),
     ) -> Self:
         """Read a space file and resolve it.
 
@@ -86,18 +87,23 @@ class SearchSpace(Section):
             name_or_path: A space that ships with dilsearch, or the path of a TOML file.
             profile: One of the file's profiles; None for the one it names as default.
             overrides: ``"section.key=value"`` laid over all else; values are TOML, bare words text.
+            sites: Sites in the place of the file's: globs, whose convolutions have one rate each
+                from the present dilation on, or inline tables with the keys of ``[[sites]]``.
 
         Raises:
             SpaceError: With every fault found, each with file, place, value and fix.
         """
         file = locate(name_or_path)
         parts = _Parts.of(file, read_document(file), profile)
-        settings, faults = read_overrides(overrides)
-        faults = [*parts.faults, *faults]
+        settings, unread = read_overrides(overrides)
+        chosen, unselected = read_sites(sites)
+        faults = [*parts.faults, *unselected, *unread]
         spaces: dict[str | None, Self] = {}
         for candidate in (None, *parts.profiles):
             overlay = parts.overlay(candidate)
             if candidate == parts.profile:
+                if chosen:
+                    overlay.select(chosen)
                 faults += _lay_settings(overlay, settings)
             try:
                 spaces[candidate] = cls.model_validate(_with_tuples(overlay.document))
@@ -120,11 +126,8 @@ class SearchSpace(Section):
 
     @property
     def needed_px(self) -> int:
-        """Field in which every training pixel sees every other: 2N - 1, N the larger side.
-
-        Unless the space sets another. Source: RegSeg (Gao 2022), Sec. 3.1.
-        """
-        return self.field.needed_px or 2 * max(self.data.image_px) - 1
+        """Field that the task asks for, in pixels or steps: what the space sets, or its data."""
+        return self.field.needed_px or self.data.needed_px
 
     @property
     def hash(self) -> str:

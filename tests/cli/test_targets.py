@@ -45,6 +45,12 @@ def test_a_space_by_name_at_the_size_it_trains_at() -> None:
     assert target.weights == "fresh, seed 0"
 
 
+def test_the_needed_field_is_that_of_the_task_where_the_size_of_the_input_does_not_say() -> None:
+    assert open_target("toy").needed_px is None  # 2N - 1 along each axis
+    assert open_target("toy", overrides=["field.needed_px=80"]).needed_px == 80
+    assert open_target("long_memory").needed_px == 192 - 4 + 1  # longest segment, pulse of 4
+
+
 def test_a_space_by_path_with_another_input(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(Path("search_spaces/toy.toml").read_text())

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from dilsearch.data import derived_seed
 from dilsearch.errors import DilsearchError, SpaceError
 from dilsearch.geometry import max_rate
 from dilsearch.pipeline import build_relaxed
-from dilsearch.pipeline.rates import control_rates
+from dilsearch.pipeline.rates import control_rates, present_plan
 from dilsearch.plan import DilationPlan
 from dilsearch.space import SearchSpace
 from dilsearch.surgery import clamp_rates, field_graph, read_plan
@@ -145,6 +146,12 @@ class TestStartingRates:
         build_relaxed(space, 0)
         assert torch.equal(torch.get_rng_state(), state)
 
+    def test_uniform_ones_are_drawn_site_by_site_as_ever(self) -> None:
+        drawn = torch.Generator().manual_seed(derived_seed("initial rates", 3))
+        expected = [1 + 23 * torch.rand(2, generator=drawn) for _ in SITES]
+        model = build_relaxed(toy("sites.1.initial=uniform", "gap.policy=ignore"), 3)
+        assert rates(model) == pytest.approx(torch.cat(expected).tolist())
+
     @pytest.mark.parametrize("seed", [0, 1])
     def test_uniform_ones_are_held_to_the_bound(self, seed: int) -> None:
         model = build_relaxed(toy("sites.1.initial=uniform"), seed)
@@ -197,6 +204,48 @@ class TestStartingRates:
         short = toy("sites.1.initial=published:exp48")
         with pytest.raises(SpaceError, match="initial = published:exp48 has 13 sites, and 5 are"):
             build_relaxed(short, 0)
+
+
+CHANNELS = '{select = "blocks.*.conv2", granularity = "channel", upper = 5}'
+AXES = '{select = "blocks.*.conv2", granularity = "branch", separate_axes = true, upper = 5}'
+
+
+class TestOtherRates:
+    """Rates by channel and by axis start from schedules like any other."""
+
+    def test_a_rate_for_every_channel(self) -> None:
+        last = ", ".join(["1, 2"] * 16)
+        start = f"sites.1.initial=[1, 2, 3, 4, [{last}]]"
+        space = SearchSpace.load("toy", None, [start, "gap.policy=ignore"], [CHANNELS])
+        plan = read_plan(build_relaxed(space, 0))
+        assert {site.kind for site in plan.sites.values()} == {"channel"}
+        assert plan[SITES[1]] == (2.0,) * 32
+        assert plan[SITES[4]] == (1.0, 2.0) * 16
+        control = control_rates(SearchSpace.load("toy", None, ["control.rate=3"]), plan)
+        assert set(control.values()) == {(3.0,) * 32}
+        with pytest.raises(SpaceError, match="lists 2 channels for site 'blocks"):
+            build_relaxed(
+                SearchSpace.load("toy", None, [start.replace(last, "1, 2")], [CHANNELS]), 0
+            )
+
+    def test_an_entry_holds_for_both_axes(self) -> None:
+        start = "sites.1.initial=[1, 2, 3, [4, 5], 5]"
+        space = SearchSpace.load("toy", None, [start, "gap.policy=ignore"], [AXES])
+        plan = read_plan(build_relaxed(space, 0))
+        assert {site.axes for site in plan.sites.values()} == {2}
+        assert plan.sites[SITES[3]].rows == ((4.0, 4.0), (5.0, 5.0))
+
+    def test_the_dilation_that_is_there(self) -> None:
+        space = SearchSpace.load("toy", None, ["control.rate=present"], ["blocks.*.conv2"])
+        model = build_relaxed(space, 0)
+        assert set(rates(model)) == {1.0}
+        with torch.no_grad():
+            for layer in relaxed_sites(model).values():
+                layer.rate.fill_(3.0)
+        assert set(present_plan(model).values()) == {(1.0,)}
+        # where a search went since then does not matter to the control
+        assert control_rates(space, read_plan(model), present_plan(model)) == present_plan(model)
+        assert control_rates(toy("control.rate=2"), read_plan(model)) != present_plan(model)
 
 
 class TestControl:

@@ -13,6 +13,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from dilsearch.report import figures, tables
+from dilsearch.report.rate_figures import rates_figure
+from dilsearch.report.rates import rates_over_time
 from dilsearch.report.tables import ClassEntry, Predictions
 
 
@@ -24,12 +26,12 @@ def _texts(figure: Figure) -> str:
 def _rates(sites: int, branches: int) -> pd.DataFrame:
     return pd.DataFrame(
         [
-            (step, f"body.{site}", branch, 1.0 + step * branch)
+            (step, f"body.{site}", str(branch), 1.0 + step * branch)
             for site in range(sites)
             for branch in range(branches)
             for step in (0, 1, 2)
         ],
-        columns=["step", "site", "branch", "rate"],
+        columns=["step", "site", "line", "rate"],
     )
 
 
@@ -37,7 +39,7 @@ def _rates(sites: int, branches: int) -> pd.DataFrame:
 def test_rates_figure_has_a_panel_for_each_site_and_a_line_for_each_branch(
     sites: int, branches: int
 ) -> None:
-    figure = figures.rates_figure(_rates(sites, branches), {})
+    figure = rates_figure(_rates(sites, branches), {})
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
         f"body.{site}" for site in range(sites)
     ]
@@ -51,7 +53,7 @@ def test_rates_figure_marks_the_integer_rates(finished: Mapping[str, Path]) -> N
     data = tables.read_run(finished["toy"])
     assert data.trajectory is not None
     assert data.plan is not None
-    figure = figures.rates_figure(tables.rates_over_time(data.trajectory), data.plan)
+    figure = rates_figure(rates_over_time(data.trajectory), data.plan.sites)
     third = figure.axes[2]
     dots = [line.get_ydata()[0] for line in third.lines if line.get_marker() == "o"]
     assert dots == [2, 9]
@@ -112,6 +114,29 @@ def test_predictions_figure_leaves_out_networks_without_predictions() -> None:
     assert not figure.legends[0].get_texts()[0].get_parse_math()
 
 
+def test_predictions_of_sequences_are_strips_one_above_the_other() -> None:
+    truth = np.zeros((3, 1, 50), dtype=np.int64)
+    truth[..., 20:] = 1
+    shown = Predictions(np.full((3, 1, 50, 3), 9, np.uint8), truth, {"control": 1 - truth})
+    figure = figures.predictions_figure(
+        shown, [ClassEntry("a $b$", "#ff0000"), ClassEntry("c", "#00ff00")], most=2
+    )
+    assert len(figure.axes) == 2
+    for axes in figure.axes:
+        names = [text.get_text() for text in axes.get_yticklabels()]
+        assert names == ["Sequence", "Ground truth", "Control"]
+        (image,) = axes.get_images()
+        colours = np.asarray(image.get_array())
+        assert colours.shape == (3, 50, 3)
+        assert colours[:, 19].tolist() == [[9, 9, 9], [255, 0, 0], [0, 255, 0]]
+        assert colours[:, 20].tolist() == [[9, 9, 9], [0, 255, 0], [255, 0, 0]]
+    assert figure.axes[1].get_xlabel() == "step"
+    assert not figure.legends[0].get_texts()[0].get_parse_math()
+    # The control: pictures two pixels high stand side by side.
+    tall = Predictions(shown.images.repeat(2, 1), truth.repeat(2, 1), {})
+    assert len(figures.predictions_figure(tall, [ClassEntry("a"), ClassEntry("c")]).axes) == 6
+
+
 def test_pixels_that_are_not_scored_are_in_the_legend_where_there_are_some() -> None:
     truth = np.array([[[0, 255]]])
     classes = [ClassEntry("road", "#804080")]
@@ -130,14 +155,14 @@ def test_class_colors_are_the_runs_own_or_tab20() -> None:
 
 
 def test_equal_figures_give_equal_svg_files() -> None:
-    one, other = (figures.as_svg(figures.rates_figure(_rates(3, 2), {})) for _ in range(2))
+    one, other = (figures.as_svg(rates_figure(_rates(3, 2), {})) for _ in range(2))
     assert one == other
-    assert one != figures.as_svg(figures.rates_figure(_rates(4, 2), {}))
+    assert one != figures.as_svg(rates_figure(_rates(4, 2), {}))
 
 
 def test_a_site_name_with_dollar_signs_is_drawn_as_it_is() -> None:
     rates = _rates(1, 1).assign(site=r"a$\bad$")
-    assert figures.as_svg(figures.rates_figure(rates, {}))
+    assert figures.as_svg(rates_figure(rates, {}))
 
 
 def test_drawing_starts_no_window_system() -> None:

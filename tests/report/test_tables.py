@@ -11,6 +11,7 @@ import pytest
 
 from dilsearch.errors import RunError
 from dilsearch.report import tables
+from dilsearch.report.rates import rates_over_time
 
 RunFactory = Callable[..., Path]
 
@@ -60,15 +61,15 @@ def test_a_broken_bound_outside_the_plan_is_listed(make_run: RunFactory) -> None
 def test_rates_over_time_is_long_and_ordered(finished: Mapping[str, Path]) -> None:
     data = tables.read_run(finished["toy"])
     assert data.trajectory is not None
-    rates = tables.rates_over_time(data.trajectory)
-    assert list(rates.columns) == ["step", "site", "branch", "rate"]
+    rates = rates_over_time(data.trajectory)
+    assert list(rates.columns) == ["step", "site", "line", "rate"]
     assert list(dict.fromkeys(rates["site"])) == [f"body.{index}.conv2" for index in range(5)]
     assert (rates[rates["step"] == 0]["rate"] == 1).all()
     assert len(rates) == 401 * 10
 
 
 def test_rates_over_time_of_a_table_without_rates_is_empty() -> None:
-    assert tables.rates_over_time(pd.DataFrame({"step": [0], "field_px": ["7"]})).empty
+    assert rates_over_time(pd.DataFrame({"step": [0], "field_px": ["7"]})).empty
 
 
 def test_field_over_time_reads_both_sides() -> None:

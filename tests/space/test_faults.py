@@ -231,12 +231,13 @@ def test_the_base_has_no_fault(tmp_path):
             'name = "thin_bars"',
             'name = "thin_bar"',
             '[data] name = "thin_bar" is not one of the choices (did you mean "thin_bars"?); '
-            'give "thin_bars", "folder_pairs" or "cityscapes"',
+            'give "thin_bars", "long_memory", "folder_pairs" or "cityscapes"',
         ),
         (
             'name = "thin_bars"\n',
             "",
-            """[data] has no 'name'; give "thin_bars", "folder_pairs" or "cityscapes\"""",
+            """[data] has no 'name'; give "thin_bars", "long_memory", "folder_pairs" or """
+            '"cityscapes"',
         ),
         (
             _BARS,
@@ -333,6 +334,15 @@ def test_one_fault_one_sentence(tmp_path, before, after, fault):
         ("data.sizepx=128", "[data] has no key 'sizepx' (did you mean 'size_px'?)"),
         ("dat.size_px=128", "there is no section [dat] (did you mean 'data'?)"),
         (
+            "model.name=own.networks:make",
+            'name = "own.networks:make" would import code, which no file may ask for; set name = '
+            '"given", and give the command --model own.networks:make',
+        ),
+        (
+            "model.factory=own:make",
+            "[model] has no key 'factory'; its keys are name, branches, options",
+        ),
+        (
             "title=x",
             "there is no section [title]; there are "
             "model, sites, gap, train, search, retrain, control, field, data",
@@ -363,7 +373,7 @@ def test_one_fault_one_sentence(tmp_path, before, after, fault):
         (
             "data.name=cityscape",
             'name = "cityscape" is not one of the choices (did you mean "cityscapes"?); '
-            'give "thin_bars", "folder_pairs" or "cityscapes"',
+            'give "thin_bars", "long_memory", "folder_pairs" or "cityscapes"',
         ),
         (
             "train.warmup_steps=450",

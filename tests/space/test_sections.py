@@ -4,10 +4,10 @@ import pytest
 from pydantic import ValidationError
 
 from dilsearch.errors import SpaceError
-from dilsearch.sites import PerBranch, PerSite
+from dilsearch.sites import PerBranch, PerChannel, PerSite
 from dilsearch.space import FolderPairsData, SitesSection, ThinBarsData
 from dilsearch.space.data_sections import CITYSCAPES_CLASSES, DATA_SECTIONS
-from dilsearch.space.sections import RetrainSection, SearchSection
+from dilsearch.space.sections import ModelSection, RetrainSection, SearchSection
 from dilsearch.space.space import SearchSpace
 
 
@@ -44,10 +44,57 @@ def test_an_upper_limit_left_open_that_is_too_low_is_refused(granularity, initia
     assert section.model_copy(update={"upper": 6}).to_granularity(upper).upper == 6
 
 
-@pytest.mark.parametrize("initial", ["uniform", "bound"])
-def test_a_start_in_words_begins_as_the_lower_limit(initial):
+@pytest.mark.parametrize(
+    ("initial", "begin"), [("uniform", "uniform"), ("present", None), ("bound", 2.0), ((3,), 2.0)]
+)
+def test_a_start_in_words_is_left_to_relax_or_begins_as_the_lower_limit(initial, begin):
     section = SitesSection(select=("*",), lower=2, initial=initial)
-    assert section.to_granularity(9) == PerBranch(2, 9, 2, 2.0)
+    assert section.to_granularity(9) == PerBranch(2, 9, 2, begin)
+
+
+def test_every_granularity_has_its_axes_and_its_direction():
+    channel = SitesSection(select=("*",), granularity="channel", upper=4, separate_axes=True)
+    assert channel.to_granularity(9) == PerChannel(1, 4, 1.0, separate_axes=True)
+    past = SitesSection(select=("*",), granularity="site", upper=4, causal=True)
+    assert past.to_granularity(9) == PerSite(1, 4, 1.0, causal=True)
+    branch = SitesSection(select=("*",), branches=3, upper=4, separate_axes=True)
+    assert branch.to_granularity(9) == PerBranch(1, 4, 3, 1.0, separate_axes=True)
+
+
+def test_what_is_off_is_not_written_so_that_older_spaces_stay_the_same():
+    plain = SitesSection(select=("*",)).model_dump(exclude_none=True)
+    assert plain.keys() == {"select", "granularity", "lower", "initial"}
+    special = SitesSection(select=("*",), causal=True).model_dump(exclude_none=True)
+    assert special["causal"] is True  # the control
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        ({"granularity": "channel", "branches": 2}, 'no meaning with granularity = "channel"'),
+        ({"granularity": "site", "branches": 2}, 'no meaning with granularity = "site"'),
+        (
+            {"causal": True, "separate_axes": True},
+            "separate_axes = true has no meaning with causal = true, since a causal convolution "
+            "has one axis",
+        ),
+    ],
+)
+def test_combinations_without_a_meaning_are_refused(keys, text):
+    with pytest.raises(ValidationError, match=text):
+        SitesSection(select=("*",), **keys)
+    for key in keys:  # the control: each alone has one, but for branches at its default
+        alone = {name: value for name, value in keys.items() if name != key}
+        assert SitesSection(select=("*",), **alone)
+
+
+def test_a_file_names_no_code():
+    with pytest.raises(ValidationError, match="would import code, which no file may ask for; set"):
+        ModelSection(name="torchvision.models:resnet18")
+    with pytest.raises(ValidationError, match="give those of your own with --kwargs"):
+        ModelSection(name="given", options={"width": 3})
+    assert ModelSection(name="given").is_given
+    assert not ModelSection(name="toy", options={"width": 3}).is_given  # the control
 
 
 def test_a_start_is_only_held_to_limits_that_are_known():

@@ -301,6 +301,7 @@ def test_starting_rates_are_numbers_words_or_a_schedule(minimal):
         ("2.5", 2.5),
         ("uniform", "uniform"),
         ("bound", "bound"),
+        ("present", "present"),
         ("published:exp48", "published:exp48"),
         ("[1, [2, 3]]", (1, (2, 3))),
     ):
@@ -314,14 +315,15 @@ def test_starting_rates_are_numbers_words_or_a_schedule(minimal):
         shown = '"middle"' if text == "middle" else "0"
         assert str(caught.value).endswith(
             f"mine.toml: --set sites.1.initial={text}: initial = {shown} is not possible; "
-            'give a number above 0, "uniform", "bound", "published:NAME", or a list with an entry '
-            "for each site"
+            'give a number above 0, "present", "uniform", "bound", "published:NAME", or a list '
+            "with an entry for each site"
         )
 
 
 def test_the_control_may_have_a_schedule(minimal):
     for text, value in (
         ("3", 3),
+        ("present", "present"),
         ("[1, 2, 3]", (1, 2, 3)),
         ("[[1, 2], [3, 4], 5]", ((1, 2), (3, 4), 5)),
     ):
@@ -339,5 +341,49 @@ def test_the_control_may_have_a_schedule(minimal):
             SearchSpace.load(minimal, overrides=[f"control.rate={text}"])
         assert str(caught.value).endswith(
             f"mine.toml: --set control.rate={text}: rate = {shown} is not possible; "
-            'give a rate of at least 1, "published:NAME", or a list with an entry for each site'
+            'give a rate of at least 1, "present", "published:NAME", or a list with an entry for '
+            "each site"
         )
+
+
+def test_sites_of_the_command_line_take_the_place_of_the_files(minimal):
+    space = SearchSpace.load(minimal, sites=["layer*", '{select = "a.*", granularity = "channel"}'])
+    first, second = space.sites
+    assert (first.select, first.granularity, first.initial) == (("layer*",), "site", "present")
+    assert (second.select, second.granularity, second.initial) == (("a.*",), "channel", "present")
+    assert {section.upper for section in space.sites} == {None}
+    # a glob is short for a table, and settings come later
+    table = SearchSpace.load(minimal, sites=['{select = "layer*"}'])
+    assert table.sites == (first,)
+    assert SearchSpace.load(minimal, None, ["sites.1.upper=3"], ["layer*"]).sites[0].upper == 3
+    minimal.with_name("again.toml").write_text(space.to_toml())
+    assert SearchSpace.load(minimal.with_name("again.toml")) == space
+    assert SearchSpace.load(minimal).sites != space.sites  # the control
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("{select = ", "it is not TOML (end of document: invalid value); write it as in {select"),
+        ('{select = "a"}\nupper = 3', "it is not TOML (there is more than one table); write it"),
+        ("select = 'a'", "it is neither a glob nor a table in braces; write it as in {select = "),
+        ("{lower = 2}", "[[sites]] 1 has no 'select' (globs on module paths; every convolution"),
+        ('{select = "a", upper = 0}', "upper = 0 is below 1; give a whole number of at least 1"),
+        ('{select = "a", uper = 3}', "[[sites]] 1 has no key 'uper' (did you mean 'upper'?)"),
+        ('{select = "a", branches = 2}', 'branches = 2 has no meaning with granularity = "site"'),
+        (
+            '{select = "a", granularity = "chanel"}',
+            'granularity = "chanel" is not one of the choices (did you mean "channel"?)',
+        ),
+        ("", 'select[0] = "" is empty; give a glob such as "body.*.conv2", or a list of globs'),
+    ],
+)
+def test_a_fault_of_such_sites_names_them(minimal, text, fault):
+    with pytest.raises(SpaceError) as caught:
+        SearchSpace.load(minimal, sites=[text])
+    assert f"mine.toml: --sites {text}: {fault}" in str(caught.value)
+
+
+def test_sites_are_laid_over_the_profile_too(with_profiles):
+    space = SearchSpace.load(with_profiles, sites=["layer*"])
+    assert [section.select for section in space.sites] == [("layer*",)]
