@@ -13,6 +13,8 @@ import dilsearch
 
 FOLDER = Path(__file__).parent.parent / "examples"
 EXAMPLES = sorted(path.name for path in FOLDER.glob("*.py"))
+HEAVY = ("smp_models.py", "torchvision_deeplab.py", "torchvision_lraspp.py")
+"""Examples that take many seconds; continuous integration runs every example as a program."""
 NEEDED = {
     "lightning_callback.py": "lightning",
     "smp_models.py": "segmentation_models_pytorch",
@@ -22,7 +24,7 @@ NEEDED = {
 
 def test_there_are_examples() -> None:
     assert len(EXAMPLES) >= 7
-    assert set(NEEDED) <= set(EXAMPLES)
+    assert {*NEEDED, *HEAVY} <= set(EXAMPLES)
 
 
 @pytest.fixture
@@ -36,7 +38,10 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*:FutureWarning")
 @pytest.mark.filterwarnings("ignore:The '.*' does not have many workers")
 @pytest.mark.filterwarnings("ignore:The number of training batches")
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in HEAVY else ()) for name in EXAMPLES],
+)
 def test_an_example_runs_and_says_what_it_found(
     name: str, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,6 +27,7 @@ TINY = (
     "search.steps=6",
     "retrain.steps=3",
     "train.warmup_steps=1",
+    "model.options.blocks=2",
 )
 
 
@@ -87,7 +88,7 @@ def test_the_summary_holds_what_it_promises(finished: Path) -> None:
     }
     for network in ("fractional", "retrain", "control"):
         assert set(summary[network]["val"]) == metrics
-    assert summary["control"]["field_px"] == 47  # 7 px, and five blocks of rate 1 at stride 4
+    assert summary["control"]["field_px"] == 23  # 7 px, and two blocks of rate 1 at stride 4
 
 
 def test_the_trajectory_starts_at_one_and_ends_at_the_plan(finished: Path) -> None:
@@ -170,7 +171,7 @@ def test_training_is_never_continued_under_another_plan(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_stages(run, ["retrain"])
     plan = DilationPlan.load(tmp_path / "run" / "plan.float.json")
-    other = plan.replace({"blocks.0.conv2": (1.0, 1.0), "blocks.4.conv2": (1.0, 2.0)})
+    other = plan.replace({"blocks.0.conv2": (1.0, 1.0), "blocks.1.conv2": (1.0, 2.0)})
     run.folder.write_text("plan.float.json", other.to_json())
     again = bench(tmp_path / "run", resume=True)
     run_stages(again, ["convert"], force=True)
@@ -245,7 +246,7 @@ def test_the_summary_says_how_the_search_ended(tmp_path: Path, finished: Path) -
     summary = json.loads((finished / "summary.json").read_text())["search"]
     assert summary["settled"] is False
     assert summary["needed_px"] == 63
-    sites = [f"blocks.{index}.conv2" for index in range(5)]
+    sites = [f"blocks.{index}.conv2" for index in range(2)]
     assert summary["limits"] == {site: [1, 8] for site in sites}  # 63 px at 8 px a rate
     extra = (
         "sites.1.upper=2",
@@ -267,14 +268,14 @@ def test_the_summary_says_how_the_search_ended(tmp_path: Path, finished: Path) -
     assert summary["limits"] == {site: [1, 2] for site in sites}
     assert [finding.split(";")[0] for finding in summary["findings"]] == [
         "no rate moved by more than 0.05 in 8 steps",
-        "the field is 87 px and 500 px are needed, but limits and bounds allow 87 px at most",
+        "the field is 39 px and 500 px are needed, but limits and bounds allow 39 px at most",
     ]
-    warning = "search: 500 px are needed, and limits and bounds allow 87 px at most; "
+    warning = "search: 500 px are needed, and limits and bounds allow 39 px at most; "
     assert said[0].startswith(warning)  # before the training and not after it
     assert "search: the rates settled after 8 of 10 steps" in said
     assert [f"search: {finding}" in said for finding in summary["findings"]] == [True, True]
     # negative control: neither where there is nothing to say
-    quiet = bench(tmp_path / "quiet", extra=("field.needed_px=40", "search.smoothing=0"))
+    quiet = bench(tmp_path / "quiet", extra=("field.needed_px=39", "search.smoothing=0"))
     said.clear()
     quiet.reporter.say = said.append  # type: ignore[method-assign]
     run_stages(quiet, ["search"])
@@ -284,10 +285,10 @@ def test_the_summary_says_how_the_search_ended(tmp_path: Path, finished: Path) -
 
 
 def test_a_handmade_control_is_trained_and_scored(tmp_path: Path) -> None:
-    run = bench(tmp_path / "run", extra=("control.rate=[1, 1, 2, [2, 3], 1]",))
+    run = bench(tmp_path / "run", extra=("control.rate=[1, [2, 3]]",))
     run_stages(run, ["control", "evaluate"])
     summary = run.folder.read_json("summary.json")
-    assert summary["control"]["field_px"] == 7 + 8 * (1 + 1 + 2 + 3 + 1)
+    assert summary["control"]["field_px"] == 7 + 8 * (1 + 3)
     assert set(summary["control"]["val"]) >= {"mean_iou"}
 
 

@@ -75,6 +75,7 @@ def test_field_agrees_with_arithmetic_and_with_gradients(
     assert support_of(module) == expected[0]
 
 
+@pytest.mark.slow
 def test_published_fields_are_read_off_the_networks() -> None:
     # RegSeg Tab. 2: 2399 px for the searched rates; 479 px for RegNetY-600MF's body
     regseg = trace_graph(
