@@ -112,8 +112,8 @@ def require_network(folder: RunFolder, digest: str) -> None:
     if known not in (None, digest):
         raise RunError(
             f"{folder.path()} was begun with another network than --model gives now: modules, "
-            f"weights or sites differ; give it {_recorded_words(folder)}, or start a new run with "
-            "--out"
+            "their settings, weights or sites differ; give it "
+            f"{_recorded_words(folder)}, or start a new run with --out"
         )
     folder.require_hash("network", digest)
 

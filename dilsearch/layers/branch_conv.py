@@ -40,6 +40,9 @@ class BranchConv2d(nn.Module):
 
     weight: Tensor
     bias: Tensor | None
+    padding_mode = "zeros"
+    transposed = False
+    output_padding = (0, 0)
 
     def __init__(
         self,

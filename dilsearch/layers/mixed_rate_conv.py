@@ -7,17 +7,19 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dilsearch.layers.grid import ConvGrid
-from dilsearch.layers.sharing import device_of, share
+from dilsearch.layers.sharing import device_of
+from dilsearch.layers.stand_in import StandIn
 
 
-class MixedRateConv(nn.Module):
+class MixedRateConv(StandIn):
     """A convolution over any number of axes whose rates or padding ``torch.nn`` cannot express.
 
     Rates may differ between branches, which are split, convolved and joined, or between input
     channels, which are selected by rate, convolved and summed. Or there is one rate for all, and
     the padding that keeps the output grid is uneven, or negative, which crops. All are ordinary
     convolutions behind padding, exact and exportable; there is nothing to learn but weight and
-    bias, which are those of the convolution it stands for, by the same names.
+    bias, which are those of the convolution it stands for, by the same names. So are the sizes that
+    it says of itself (see ``StandIn``): ``dilation`` and ``padding`` are the replaced ones.
 
     Args:
         grid: The output grid.
@@ -25,10 +27,6 @@ class MixedRateConv(nn.Module):
         source: The convolution whose weight and bias it takes over, with their parametrisations.
 
     Attributes:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        kernel_size: Taps along each axis.
-        groups: Channel groups.
         rates: As given.
     """
 
@@ -36,12 +34,8 @@ class MixedRateConv(nn.Module):
     bias: Tensor | None
 
     def __init__(self, grid: ConvGrid, rates: Sequence[Sequence[int]], source: nn.Module) -> None:
-        super().__init__()
-        self.grid = grid
+        super().__init__(grid, source)
         self.rates = tuple(tuple(row) for row in rates)
-        self.in_channels, self.out_channels, self.groups = sizes_of(source)
-        self.kernel_size = grid.kernel_size
-        share(self, source)
         self._kinds = tuple(dict.fromkeys(self.rates))
         if self.by_channel:
             for number, kind in enumerate(self._kinds):
@@ -77,10 +71,3 @@ class MixedRateConv(nn.Module):
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
             f"{what}, stride={self.grid.stride}, groups={self.groups}"
         )
-
-
-def sizes_of(source: nn.Module) -> tuple[int, int, int]:
-    """Input channels, output channels and groups of a convolution."""
-    sizes = (source.in_channels, source.out_channels, source.groups)
-    assert all(isinstance(size, int) for size in sizes)
-    return sizes  # type: ignore[return-value]

@@ -6,36 +6,48 @@ from torch import nn
 
 from dilsearch.layers.branch_conv import BranchConv2d
 from dilsearch.layers.grid import CONVOLUTIONS, ConvGrid, moving
-from dilsearch.layers.mixed_rate_conv import MixedRateConv, sizes_of
-from dilsearch.layers.sharing import has_bias, share
+from dilsearch.layers.mixed_rate_conv import MixedRateConv
+from dilsearch.layers.sharing import carry, has_bias, share
+from dilsearch.layers.stand_in import sizes_of
 from dilsearch.sites import Kind
 
 
 def plain_form(
-    source: nn.Module, rates: Sequence[Sequence[int]], *, kind: Kind, causal: bool = False
+    source: nn.Module,
+    rates: Sequence[Sequence[int]],
+    *,
+    kind: Kind,
+    causal: bool = False,
+    is_read: bool = False,
 ) -> nn.Module:
     """The module without rates to learn that has these, and the output grid of the source.
 
     One rate for all gives the ``torch.nn`` convolution. Different rates by branch give
     ``BranchConv2d`` where it can, and what neither can say gives ``MixedRateConv``. The result
-    shares the source's Parameters or parametrisations under the same names, and its mode.
+    shares the source's Parameters or parametrisations under the same names, its mode, and what else
+    was kept on it as plain attributes.
 
     Args:
         source: A convolution of ``torch.nn`` or of this package, relaxed or not.
         rates: For the site, each branch or each input channel, a whole rate for each axis.
         kind: What a row of ``rates`` stands for.
         causal: Whether the last tap of each axis stays in place, where the source does not know.
+        is_read: Whether code around it reads ``dilation`` or ``padding``, which then must stay what
+            they were: a ``torch.nn`` convolution of other rates has others.
     """
     grid = ConvGrid.of(source, causal=causal)
     rows = [tuple(row) for row in rates]
     conv: nn.Module
-    if len(set(rows)) == 1 and (padding := grid.padding_word(rows[0])) is not None:
+    is_one = len(set(rows)) == 1
+    padding = grid.padding_word(rows[0]) if is_one else None
+    if padding is not None and (rows[0] == grid.dilation or not is_read):
         conv = _convolution(grid, rows[0], padding, source)
     elif kind == "branch" and (by_branch := _branch_rates(grid, rows)):
         conv = _branch_conv(grid, by_branch, source)
     else:
-        conv = MixedRateConv(grid, rows[:1] if len(set(rows)) == 1 else rows, source)
+        conv = MixedRateConv(grid, rows[:1] if is_one else rows, source)
     conv.training = source.training
+    carry(conv, source)
     return conv
 
 

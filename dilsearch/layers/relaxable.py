@@ -8,9 +8,17 @@ from torch.nn.modules.conv import _ConvTransposeNd
 from dilsearch.layers.branch_conv import BranchConv2d
 from dilsearch.layers.grid import CONVOLUTIONS, moving, per_axis
 from dilsearch.layers.mixed_rate_conv import MixedRateConv
+from dilsearch.layers.sharing import own_attributes
 from dilsearch.sites import Granularity, PerBranch, PerChannel
 
 Convolution: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d | BranchConv2d | MixedRateConv
+_TAKEN = frozenset(
+    {
+        *("rate", "bound", "grid", "rates", "granularity", "initial_rates", "is_read"),
+        *("axes", "by_channel", "to_conv", "reset_bound"),
+    }
+)
+"""Names that the layers with rates use, and that no attribute of a user's can have there."""
 Rows: TypeAlias = tuple[tuple[int, ...], ...]
 """Rates by branch or channel, then by axis."""
 
@@ -62,6 +70,7 @@ def relaxation_faults(conv: nn.Module, granularity: Granularity, *, axes: int = 
         *_branch_faults(conv, granularity),
         *_rate_faults(conv, granularity),
         *_causal_faults(conv, granularity),
+        *_name_faults(conv),
     ]
 
 
@@ -100,11 +109,12 @@ def _rate_faults(conv: Convolution, granularity: Granularity) -> list[str]:
             for rate in sorted({rate for row in moved for rate in row})
             if not granularity.lower <= rate <= granularity.upper
         ]
-    if not granularity.separate_axes and any(len(set(row)) > 1 for row in moved):
+    starts_here = granularity.initial is None and not granularity.separate_axes
+    if starts_here and any(len(set(row)) > 1 for row in moved):
         between = "height and width" if len(conv.kernel_size) == 2 else "axes"
         faults.append(
             f"its dilation {rates[0]} differs between {between}; "
-            "give it one dilation, or ask for separate axes"
+            "give it one dilation or an initial rate, or ask for separate axes"
         )
     return faults
 
@@ -118,3 +128,13 @@ def _causal_faults(conv: Convolution, granularity: Granularity) -> list[str]:
         is_so = "stays" if kept else "does not stay"
         return [f"its last tap {is_so} in place while rates change; ask for causal = {kept}"]
     return []
+
+
+def _name_faults(conv: Convolution) -> list[str]:
+    """Plain attributes go along to the new layer, but for those whose names it uses."""
+    of_user = isinstance(conv, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+    names = vars(conv) if of_user else own_attributes(conv)
+    return [
+        f"it has a plain attribute '{name}', a name that layers with rates use; rename it"
+        for name in sorted(_TAKEN & names.keys())
+    ]

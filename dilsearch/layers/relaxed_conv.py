@@ -10,16 +10,19 @@ from torch import Tensor, nn
 
 from dilsearch.errors import PlanError, SurgeryError
 from dilsearch.layers.grid import ConvGrid
+from dilsearch.layers.memory_format import in_format_of
 from dilsearch.layers.plain_form import plain_form
 from dilsearch.layers.relaxable import Convolution, present_rates, relaxation_faults
-from dilsearch.layers.sharing import device_of, share
+from dilsearch.layers.sharing import device_of
+from dilsearch.layers.stand_in import StandIn
+from dilsearch.layers.whole import whole_rate_faults
 from dilsearch.ops import fractional_conv1d, fractional_conv2d, fractional_conv3d
 from dilsearch.sites import Granularity
 
 Rates: TypeAlias = Sequence[float] | Sequence[Sequence[float]]
 
 
-class RelaxedConv(nn.Module):
+class RelaxedConv(StandIn):
     """A convolution with real-valued dilation rates: of the site, its branches or input channels.
 
     The common part of ``RelaxedConv1d``, ``RelaxedConv2d`` and ``RelaxedConv3d``. The output grid
@@ -34,6 +37,8 @@ class RelaxedConv(nn.Module):
             stays in place: the one at (k - 1) // 2, or the last if it is causal.
         generator: Where rates that start anywhere between the limits are drawn from; torch's
             global one if None.
+        is_read: Whether code around the convolution reads its ``dilation`` or ``padding``, so that
+            the plain module, too, has to say what the convolution said.
 
     Attributes:
         rate: Parameter, float32 whatever the dtype of the weights: () per site, (B,) per branch,
@@ -58,34 +63,24 @@ class RelaxedConv(nn.Module):
         granularity: Granularity,
         *,
         generator: torch.Generator | None = None,
+        is_read: bool = False,
     ) -> None:
-        super().__init__()
         faults = relaxation_faults(conv, granularity, axes=self.axes)
         if faults:
             raise SurgeryError.from_faults("cannot relax the convolution", faults)
+        super().__init__(ConvGrid.of(conv, causal=granularity.causal), conv)
         self.granularity = granularity
-        self.grid = ConvGrid.of(conv, causal=granularity.causal)
-        self.in_channels = conv.in_channels
-        self.out_channels = conv.out_channels
-        self.kernel_size = self.grid.kernel_size
-        self.stride = self.grid.stride
-        self.dilation = self.grid.dilation
-        self.groups = conv.groups
-        self.training = conv.training
-        share(self, conv)
+        self.is_read = is_read
         self.initial_rates = present_rates(conv, granularity)
         rate = _first_rates(self.initial_rates, granularity, generator).to(device_of(conv))
         is_single = granularity.kind == "site" and not granularity.separate_axes
         self.rate = nn.Parameter(rate.reshape(()) if is_single else rate)
-        upper = torch.full_like(self.rate.data, float(granularity.upper))
-        self.register_buffer("bound", upper, persistent=False)
+        self.register_buffer("bound", torch.empty_like(self.rate.data), persistent=False)
+        self.reset_bound()
 
-    @property
-    def padding(self) -> tuple[int, ...] | str:
-        """Padding of the convolution replaced, as the op takes it."""
-        if any(before != after for before, after in self.grid.padding):
-            return "same"  # which alone pads unevenly
-        return tuple(before for before, _ in self.grid.padding)
+    def reset_bound(self) -> None:
+        """Allow rates up to the upper limit again, until they are next clamped."""
+        self.bound.fill_(self.granularity.upper)
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -93,7 +88,7 @@ class RelaxedConv(nn.Module):
             "padding": self.padding,
             "dilation": self.dilation,
             "groups": self.groups,
-            "padding_mode": self.grid.padding_mode,
+            "padding_mode": self.padding_mode,
             "upper": self.bound,
         }
 
@@ -102,8 +97,8 @@ class RelaxedConv(nn.Module):
 
         One rate for all gives the ``torch.nn`` convolution, different rates by branch give
         ``BranchConv2d`` where it can, and what neither can say gives ``MixedRateConv``: rates by
-        channel, and padding that differs between the ends of an axis or crops. Names of weight
-        and bias stay, and so does the output grid.
+        channel, padding that differs between the ends of an axis or crops, and other rates than
+        those that code around it reads. Names of weight and bias stay, and so does the output grid.
 
         Args:
             rates: One for each row of ``rate``, or with separate axes one for each axis of each.
@@ -111,7 +106,8 @@ class RelaxedConv(nn.Module):
         Raises:
             PlanError: If there are not as many whole rates of at least 1 as the layer has.
         """
-        return plain_form(self, self._whole(rates), kind=self.granularity.kind)
+        rows, kind = self._whole(rates), self.granularity.kind
+        return plain_form(self, rows, kind=kind, is_read=self.is_read)
 
     def _whole(self, rates: Rates) -> list[tuple[int, ...]]:
         count = len(self.initial_rates)
@@ -120,11 +116,9 @@ class RelaxedConv(nn.Module):
                 f"{len(rates)} rates given where the layer has {count}; give one for each"
             )
         rows = [self._on_every_axis(row) if isinstance(row, int | float) else row for row in rates]
-        for rate in (rate for row in rows for rate in row):
-            if not float(rate).is_integer() or rate < 1:
-                raise PlanError(
-                    f"rate {rate:g} is not a whole number of at least 1; project the plan first"
-                )
+        faults = whole_rate_faults(rate for row in rows for rate in row)
+        if faults:
+            raise PlanError.from_faults("cannot make the layer plain", faults)
         return [tuple(int(rate) for rate in row) for row in rows]
 
     def _on_every_axis(self, rate: float) -> tuple[float, ...]:
@@ -142,6 +136,8 @@ class RelaxedConv(nn.Module):
             if tensor.dtype != torch.float32:
                 exact = tensor.data.float() if before.is_meta else before.to(tensor.device)
                 tensor.data = exact
+        if kept["bound"].is_meta:  # no checkpoint has it
+            self.reset_bound()
         return self
 
     def _load_from_state_dict(
@@ -156,6 +152,10 @@ class RelaxedConv(nn.Module):
             )
             state_dict[key] = self.rate.detach().clone()
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        # Assigning takes the checkpoint's tensor as it is, its dtype and its device.
+        self.rate.data = self.rate.data.float()
+        self.bound = self.bound.new_empty(self.bound.shape, device=self.rate.device)
+        self.reset_bound()  # the one that followed from the rates before no longer holds
 
     def extra_repr(self) -> str:
         """Shape, granularity and limits, as ``nn.Conv2d`` would show them."""
@@ -164,8 +164,8 @@ class RelaxedConv(nn.Module):
             f"stride={self.stride}, padding={self.padding}, groups={self.groups}",
             f"granularity={self.granularity}",
         ]
-        if self.grid.padding_mode != "zeros":
-            parts.insert(2, f"padding_mode={self.grid.padding_mode}")
+        if self.padding_mode != "zeros":
+            parts.insert(2, f"padding_mode={self.padding_mode}")
         return ", ".join(parts)
 
 
@@ -206,7 +206,8 @@ class RelaxedConv2d(RelaxedConv):
         self, x: Float[Tensor, "*batch in_channels height width"]
     ) -> Float[Tensor, "*batch out_channels out_height out_width"]:
         """Convolve at the present rates."""
-        return fractional_conv2d(x, self.weight, self.bias, self.rate, **self._settings())
+        outputs = fractional_conv2d(x, self.weight, self.bias, self.rate, **self._settings())
+        return in_format_of(x, outputs)
 
 
 class RelaxedConv3d(RelaxedConv):
@@ -224,19 +225,30 @@ class RelaxedConv3d(RelaxedConv):
         self, x: Float[Tensor, "*batch in_channels depth height width"]
     ) -> Float[Tensor, "*batch out_channels out_depth out_height out_width"]:
         """Convolve at the present rates."""
-        return fractional_conv3d(x, self.weight, self.bias, self.rate, **self._settings())
+        outputs = fractional_conv3d(x, self.weight, self.bias, self.rate, **self._settings())
+        return in_format_of(x, outputs)
 
 
 def relaxed_form(
-    conv: Convolution, granularity: Granularity, *, generator: torch.Generator | None = None
+    conv: Convolution,
+    granularity: Granularity,
+    *,
+    generator: torch.Generator | None = None,
+    is_read: bool = False,
 ) -> RelaxedConv:
     """The layer for a convolution of one, two or three axes.
+
+    Args:
+        conv: The convolution to replace.
+        granularity: How many rates, between which limits, and from where they start.
+        generator: Where rates are drawn from, if they are.
+        is_read: Whether code around it reads ``dilation`` or ``padding``.
 
     Raises:
         SurgeryError: If the convolution cannot have such rates.
     """
     layer = _LAYERS[len(conv.kernel_size)]
-    return layer(conv, granularity, generator=generator)
+    return layer(conv, granularity, generator=generator, is_read=is_read)
 
 
 _LAYERS: dict[int, type[RelaxedConv]] = {1: RelaxedConv1d, 2: RelaxedConv2d, 3: RelaxedConv3d}

@@ -9,6 +9,14 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import weight_norm
 
 NAMES = ("weight", "bias")
+_SAID = frozenset(
+    {
+        *("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups"),
+        *("padding_mode", "transposed", "output_padding", "training"),
+        *("grid", "rates", "granularity", "initial_rates", "is_read"),
+    }
+)
+"""Plain attributes of the convolutions of torch.nn and of this package, which each has its own."""
 _OLD_NAMES_HOOK = f"{weight_norm.__qualname__}.<locals>._weight_norm_compat_hook"
 
 
@@ -35,6 +43,26 @@ def share(target: nn.Module, source: nn.Module) -> None:
             target.register_parameter(name, getattr(source, name))
     for hook in old_names_hooks(source):
         target._register_load_state_dict_pre_hook(hook)  # type: ignore[no-untyped-call]
+
+
+def carry(target: nn.Module, source: nn.Module) -> None:
+    """Give a module the plain attributes that a user has kept on another: a scale, a tag.
+
+    Args:
+        target: A convolution of ``torch.nn`` or of this package.
+        source: Another.
+    """
+    for name, value in own_attributes(source).items():
+        setattr(target, name, value)
+
+
+def own_attributes(source: nn.Module) -> dict[str, Any]:
+    """Public plain attributes of a convolution beside those that every convolution has."""
+    return {
+        name: value
+        for name, value in vars(source).items()
+        if not name.startswith("_") and name not in _SAID
+    }
 
 
 def has_bias(source: nn.Module) -> bool:

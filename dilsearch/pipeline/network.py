@@ -19,6 +19,7 @@ from dilsearch.pipeline.rates import control_rates, present_plan, site_limits, s
 from dilsearch.space import SearchSpace
 from dilsearch.surgery import clamp_rates, read_plan, relax
 from dilsearch.surgery.rates import relaxed_sites
+from dilsearch.surgery.settings import settings_of
 
 Network: TypeAlias = Callable[[int, int], nn.Module]
 """Makes a network from the number of classes and the seed of fresh weights."""
@@ -59,7 +60,8 @@ def build_relaxed(space: SearchSpace, seed: int, network: Network | None = None)
 def network_hash(relaxed: nn.Module) -> str:
     """SHA-256 of a network's form: classes of its modules, shapes of its weights, and its sites.
 
-    Values of weights and rates do not count.
+    What a convolution or pooling does beside its weights counts, such as its stride and, outside
+    the sites, its dilation. Values of weights and rates do not.
     """
     sites = relaxed_sites(relaxed)
     inside = tuple(f"{site}." for site in sites)
@@ -75,6 +77,7 @@ def network_hash(relaxed: nn.Module) -> str:
             for name, parameter in relaxed.named_parameters()
             if name.removesuffix(".rate") not in sites
         ],
+        "settings": settings_of(relaxed),
     }
     return hashlib.sha256(json.dumps(form, separators=(",", ":")).encode()).hexdigest()
 

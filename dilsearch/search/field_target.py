@@ -10,7 +10,7 @@ from dilsearch.errors import SearchError
 from dilsearch.geometry import FieldGraph
 from dilsearch.geometry.real_field import real_fields
 from dilsearch.plan import DilationPlan, SiteRates
-from dilsearch.search.real_sizes import Rows, graph_of, rate_rows, sizes_px
+from dilsearch.search.real_sizes import Rows, graph_of, real_rates, sizes_px
 from dilsearch.surgery import read_plan
 from dilsearch.surgery.rates import relaxed_sites
 
@@ -61,7 +61,7 @@ class FieldTarget:
             SearchError: If the model has no field graph.
             SurgeryError: If it has no relaxed site, or a rate is not a finite number.
         """
-        return self._hinge(model, rate_rows(model))
+        return self._hinge(model, real_rates(model))
 
     def add_gradient(self, model: nn.Module) -> None:
         """Add the hinge's gradient to that of the rates, as if it stood in the loss.
@@ -73,7 +73,7 @@ class FieldTarget:
             SearchError: As for a call.
             SurgeryError: As for a call.
         """
-        rates = {site: rows.detach().requires_grad_() for site, rows in rate_rows(model).items()}
+        rates = {site: rows.detach().requires_grad_() for site, rows in real_rates(model).items()}
         with torch.enable_grad():
             hinge = self._hinge(model, rates)
         if not hinge.requires_grad:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dilsearch.errors import SearchError
 from dilsearch.geometry import FieldGraph, Window
 from dilsearch.geometry.real_field import RealField, real_fields
-from dilsearch.search.real_sizes import graph_of, rate_rows, sizes_px
+from dilsearch.search.real_sizes import graph_of, real_rates, sizes_px
 from dilsearch.surgery import read_plan
 
 
@@ -51,7 +51,7 @@ class GapPenalty:
             SurgeryError: If it has no relaxed site, or a rate is not a finite number.
         """
         graph = graph_of(model, "a gap penalty", otherwise="train without one")
-        plan, rates = read_plan(model), rate_rows(model)
+        plan, rates = read_plan(model), real_rates(model)
         windows = {site: _window(graph, site) for site in plan}
         fields = real_fields(graph, plan, {window.source for window in windows.values()})
         along = {

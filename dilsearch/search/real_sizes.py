@@ -30,7 +30,7 @@ def graph_of(model: nn.Module, term: str, *, otherwise: str) -> FieldGraph:
     return graph
 
 
-def rate_rows(model: nn.Module) -> dict[str, Tensor]:
+def real_rates(model: nn.Module) -> dict[str, Tensor]:
     """The rates of a relaxed model by site, in rows; a gradient through them reaches the model.
 
     All are on the device of the first site's.

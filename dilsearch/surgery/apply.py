@@ -11,10 +11,12 @@ from dilsearch.errors import PlanError
 from dilsearch.geometry.table import nearest
 from dilsearch.layers import RelaxedConv, relaxed_form
 from dilsearch.layers.relaxable import Convolution
+from dilsearch.layers.whole import whole_rate_faults
 from dilsearch.plan import DilationPlan, SiteRates
 from dilsearch.sites import Granularity, PerBranch, PerChannel, PerSite
 from dilsearch.surgery.companion import Companion, attach, companion_of
-from dilsearch.surgery.differences import form_of, outside_limits
+from dilsearch.surgery.differences import outside_limits
+from dilsearch.surgery.form_faults import form_faults
 from dilsearch.surgery.present import (
     has_sites,
     is_relaxed,
@@ -22,6 +24,7 @@ from dilsearch.surgery.present import (
     modules_by_site,
     present_plan,
 )
+from dilsearch.surgery.readers import read_sites
 from dilsearch.surgery.relax import copied
 from dilsearch.surgery.selection import Named, named_modules
 from dilsearch.surgery.site_faults import site_faults
@@ -39,9 +42,9 @@ def apply_plan(model: nn.Module, plan: DilationPlan, *, inplace: bool = False) -
         load(model, "weights.safetensors")
 
     A model that was never relaxed, or was discretised since, gets plain layers with these rates;
-    its output shapes stay. A relaxed model gets them as the values of its rates, whole or not, and
-    keeps its limits. The field graph, if the model has one, travels along. A model that training
-    has wrapped comes back unwrapped.
+    its output shapes stay, and the layers are of the kinds that ``discretize`` makes. A relaxed
+    model gets them as the values of its rates, whole or not, and keeps its limits. The field graph,
+    if the model has one, travels along. A model that training has wrapped comes back unwrapped.
 
     Args:
         model: Any model with the plan's sites.
@@ -66,15 +69,18 @@ def apply_plan(model: nn.Module, plan: DilationPlan, *, inplace: bool = False) -
         )
     if faults:
         raise PlanError.from_faults("the plan does not fit the model", faults)
+    before = companion_of(model)
     target = model if inplace else copied(model)
-    modules, before = modules_by_site(target), companion_of(target)
+    modules = modules_by_site(target)
+    read = read_sites(target, [one for one in named_modules(target) if one.name in plan])
     replacements: dict[int, nn.Module] = {}
     for site, rates in plan.sites.items():
         module = modules[site]
         if isinstance(module, RelaxedConv):
             _set_rates(module, rates)
         else:
-            replacements[id(module)] = _plain_layer(module, rates, granularities[site])
+            is_read = site in read
+            replacements[id(module)] = _plain_layer(module, rates, granularities[site], is_read)
     target = replace_modules(target, replacements)
     attach(target, Companion(granularities, before.graph if before is not None else None))
     return target
@@ -105,7 +111,7 @@ def _faults(
     if has_sites(model):
         present = present_plan(model, read_learned=False)
         known = list(present)
-        faults = _form_faults(plan, present)
+        faults = form_faults(plan, present)
     else:
         known = [name for name, one in named.items() if one.is_candidate]
         faults = [] if plan else ["it has no sites; give rates for at least one"]
@@ -121,21 +127,6 @@ def _faults(
             exchanged.append(named[site])
             faults += _layer_faults(site, module, rates, granularities[site])
     return [*faults, *surrounding_faults(model, exchanged)]
-
-
-def _form_faults(plan: DilationPlan, present: DilationPlan) -> list[str]:
-    """Sites without rates, and rates of another form than the sites have."""
-    faults = [
-        f"site '{site}' has no rates in the plan; give it {form_of(rates)}"
-        for site, rates in present.sites.items()
-        if site not in plan
-    ]
-    return faults + [
-        f"site '{site}' has {form_of(rates)} in the plan, {form_of(present.sites[site])} in the "
-        "model; give them so"
-        for site, rates in plan.sites.items()
-        if site in present and form_of(rates) != form_of(present.sites[site])
-    ]
 
 
 def _no_site(site: str, found: Named | None, known: list[str]) -> str:
@@ -162,12 +153,7 @@ def _layer_faults(
                 f"site '{site}': the plan gives rates for each of {rates.axes} axes, and it has "
                 f"{axes}; give one for each"
             )
-    return faults + [
-        f"site '{site}': rate {rate:g} is not a whole number of at least 1, as plain layers need; "
-        "project the plan first"
-        for rate in dict.fromkeys(rates.rates)
-        if not rate.is_integer() or rate < 1
-    ]
+    return faults + [f"site '{site}': {fault}" for fault in whole_rate_faults(rates.rates)]
 
 
 def _starting_low(granularity: Granularity) -> Granularity:
@@ -175,9 +161,11 @@ def _starting_low(granularity: Granularity) -> Granularity:
     return replace(granularity, initial=granularity.lower)
 
 
-def _plain_layer(module: nn.Module, rates: SiteRates, granularity: Granularity) -> nn.Module:
+def _plain_layer(
+    module: nn.Module, rates: SiteRates, granularity: Granularity, is_read: bool
+) -> nn.Module:
     assert isinstance(module, Convolution)
-    layer = relaxed_form(module, _starting_low(granularity))
+    layer = relaxed_form(module, _starting_low(granularity), is_read=is_read)
     return layer.to_conv(rates.rows if granularity.separate_axes else rates.rates)
 
 
@@ -185,4 +173,4 @@ def _plain_layer(module: nn.Module, rates: SiteRates, granularity: Granularity) 
 def _set_rates(layer: RelaxedConv, rates: SiteRates) -> None:
     layer.rate.copy_(torch.tensor(rates.rates).reshape(layer.rate.shape))
     # a bound that followed from other rates upstream no longer holds; clamping finds it again
-    layer.bound.fill_(layer.granularity.upper)
+    layer.reset_bound()

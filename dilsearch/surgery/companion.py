@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import nn
+from torch.fx import GraphModule
 
 from dilsearch.geometry import FieldGraph
 from dilsearch.sites import Granularity
@@ -31,10 +32,15 @@ class Companion:
 def attach(model: nn.Module, companion: Companion) -> None:
     """Keep a companion beside a model; deepcopy takes it along."""
     object.__setattr__(model, _ATTRIBUTE, companion)
+    if isinstance(model, GraphModule):  # whose copies lose attributes, and when pickled its meta
+        model.meta = {**getattr(model, "meta", {}), _ATTRIBUTE: companion}
 
 
 def companion_of(model: nn.Module) -> Companion | None:
     """The companion of a model, also behind DistributedDataParallel, compile and Fabric."""
-    companion = getattr(unwrapped(model), _ATTRIBUTE, None)
+    inner = unwrapped(model)
+    # torchvision's graph modules are without meta at first
+    meta = getattr(inner, "meta", {}) if isinstance(inner, GraphModule) else {}
+    companion = getattr(inner, _ATTRIBUTE, meta.get(_ATTRIBUTE))
     assert companion is None or isinstance(companion, Companion)
     return companion

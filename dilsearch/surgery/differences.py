@@ -1,14 +1,18 @@
-"""Why plan and weights of a file are not those of a model: one sentence for each difference."""
+"""Why a file does not fit a model, in plan, weights or settings: a sentence for each difference."""
 
 from collections.abc import Collection, Mapping
 from itertools import count
 
+import torch
+
 from dilsearch.geometry.table import nearest
 from dilsearch.plan import DilationPlan, SiteRates, shown_rates
+from dilsearch.surgery.settings import GROUPS, KIND, Setting, Settings
 
 Shapes = Mapping[str, tuple[int, ...]]
 _MOST_SHOWN = 12
 _FEW = 8
+_REBUILD = "build the model as it was saved"
 
 
 def plan_differences(
@@ -89,9 +93,66 @@ def weight_differences(model: Shapes, file: Shapes) -> list[str]:
         for name in model
         if name in file and file[name] != model[name]
     ]
+    return _cut_short(found)
+
+
+def kind_differences(
+    model: Mapping[str, torch.dtype], file: Mapping[str, torch.dtype]
+) -> list[str]:
+    """Whole numbers where real ones belong, and the like; a precision is no difference."""
+    return _cut_short(
+        [
+            f"'{name}' is {_word(file[name])} in the file, {_word(model[name])} in the model, and "
+            f"values would be lost; {_REBUILD}"
+            for name in model
+            if name in file
+            and (file[name].is_floating_point, file[name].is_complex)
+            != (model[name].is_floating_point, model[name].is_complex)
+        ]
+    )
+
+
+def _word(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def settings_differences(model: Settings, file: Settings) -> list[str]:
+    """Convolutions and poolings in which a file's model differs from this; many are cut short.
+
+    A convolution that only one of them has is left to its weight to tell.
+    """
+    found = [
+        f"{lacking} has no '{path}', a {one[KIND]} in {having}; {_REBUILD}"
+        for lacking, without, having, settings in (
+            ("the file", file, "the model", model),
+            ("the model", model, "the file", file),
+        )
+        for path, one in settings.items()
+        if path not in without and GROUPS not in one
+    ]
+    for path in (path for path in model if path in file):
+        ours, theirs = model[path], file[path]
+        names = [name for name in theirs if name in ours and theirs[name] != ours[name]]
+        if ours[KIND] != theirs[KIND]:
+            names = [KIND]  # the others mean something else
+        if names:
+            there, here = (
+                ", ".join(f"{name} {_shown(one[name])}" for name in names) for one in (theirs, ours)
+            )
+            found.append(f"'{path}' has {there} in the file, {here} in the model; {_REBUILD}")
+    return _cut_short(found)
+
+
+def _cut_short(found: list[str]) -> list[str]:
     if len(found) > _MOST_SHOWN:
         return [*found[:_MOST_SHOWN], f"and {len(found) - _MOST_SHOWN} more of this sort"]
     return found
+
+
+def _shown(value: Setting) -> str:
+    if isinstance(value, list):
+        return f"({', '.join(map(_shown, value))})"
+    return repr(value) if isinstance(value, str) else str(value)
 
 
 def _other_rates(site: str, ours: SiteRates, theirs: SiteRates) -> str:

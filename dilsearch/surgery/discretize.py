@@ -4,8 +4,10 @@ from torch import nn
 
 from dilsearch.errors import PlanError
 from dilsearch.layers import RelaxedConv
-from dilsearch.plan import DilationPlan, SiteRates
+from dilsearch.layers.whole import whole_rate_faults
+from dilsearch.plan import DilationPlan
 from dilsearch.surgery.companion import Companion, attach, companion_of
+from dilsearch.surgery.form_faults import form_faults
 from dilsearch.surgery.rates import rates_as_read, relaxed_sites, site_granularities
 from dilsearch.surgery.relax import copied
 from dilsearch.tracing.shadow import replace_modules
@@ -18,8 +20,10 @@ def discretize(model: nn.Module, plan: DilationPlan, *, inplace: bool = False) -
     Exact: at the rates a model was relaxed from, the result computes what the model computed, bit
     for bit. A site becomes the ``torch.nn`` convolution; with different rates by branch,
     ``BranchConv2d``; and what neither has a word for, rates by channel or padding that differs
-    between the ends of an axis, ``MixedRateConv``. Weights keep their names and their
-    parametrisations, so that checkpoints of the network before relaxation load. A subclass of a
+    between the ends of an axis, ``MixedRateConv``. So does a site whose ``dilation`` or ``padding``
+    a module around it reads, to pad by hand: there both have to stay what they were. Weights keep
+    their names and their parametrisations, so that checkpoints of the network before relaxation
+    load. A subclass of a
     ``torch.nn`` convolution comes back as that convolution, and a model that training has wrapped
     comes back unwrapped.
 
@@ -36,8 +40,9 @@ def discretize(model: nn.Module, plan: DilationPlan, *, inplace: bool = False) -
     if faults:
         raise PlanError.from_faults("the plan does not fit the model", faults)
     model = unwrapped(model)
+    # of the model that was given: graph modules of torch.fx lose it when they are copied
+    companion, granularities = companion_of(model), site_granularities(model)
     target = model if inplace else copied(model)
-    companion, granularities = companion_of(target), site_granularities(target)
     replacements: dict[int, nn.Module] = {
         id(layer): layer.to_conv(
             plan.sites[name].rows if layer.granularity.separate_axes else plan[name]
@@ -49,58 +54,28 @@ def discretize(model: nn.Module, plan: DilationPlan, *, inplace: bool = False) -
     return result
 
 
-def plan_faults(
-    sites: dict[str, RelaxedConv], plan: DilationPlan, *, whole: bool = True
-) -> list[str]:
-    """Why a plan cannot set the rates of these sites: none if it can.
+def plan_faults(sites: dict[str, RelaxedConv], plan: DilationPlan) -> list[str]:
+    """Why a plan cannot set the whole rates of these sites: none if it can.
 
     Args:
         sites: Relaxed sites by name.
         plan: The rates.
-        whole: Whether rates must be whole numbers.
     """
-    faults = [
-        f"site '{name}' of the plan is not a relaxed site of the model; the model's are "
-        f"{', '.join(repr(site) for site in sites)}"
-        for name in plan
-        if name not in sites
+    form = {
+        site: rates_as_read(layer, (1.0,) * layer.rate.numel()) for site, layer in sites.items()
+    }
+    return [
+        *(
+            f"site '{site}' of the plan is not a relaxed site of the model; the model's are "
+            f"{', '.join(map(repr, sites))}"
+            for site in plan
+            if site not in sites
+        ),
+        *form_faults(plan, DilationPlan(form)),
+        *(
+            f"site '{site}': {fault}"
+            for site, rates in plan.items()
+            if site in sites
+            for fault in whole_rate_faults(rates)
+        ),
     ]
-    for name, layer in sites.items():
-        if name not in plan:
-            faults.append(f"site '{name}' has no rates in the plan; give it {layer.rate.numel()}")
-        else:
-            faults += (f"site '{name}': {fault}" for fault in _rate_faults(layer, plan.sites[name]))
-            if whole:
-                faults += [
-                    f"site '{name}': rate {rate:g} is not a whole number of at least 1; "
-                    "project the plan first"
-                    for rate in dict.fromkeys(plan[name])
-                    if not rate.is_integer() or rate < 1
-                ]
-    return faults
-
-
-def _rate_faults(layer: RelaxedConv, rates: SiteRates) -> list[str]:
-    count = layer.rate.numel()
-    own = rates_as_read(layer, (1.0,) * count)
-    if len(rates.rates) != count:
-        return [
-            f"the plan gives {len(rates.rates)} rates where the model has {count}; give one for "
-            "each"
-        ]
-    if rates.axes != own.axes:
-        form = {1: "one for all axes"}
-        return [
-            f"the plan's rates are {form.get(rates.axes, f'{rates.axes} for each row')}, the "
-            f"model's {form.get(own.axes, f'{own.axes} for each row')}; give them so"
-        ]
-    faults = []
-    if count > own.axes and rates.kind != own.kind:
-        faults.append(
-            f"the plan's rates are of kind '{rates.kind}', the model's of kind '{own.kind}'; "
-            "give them so"
-        )
-    if rates.causal != own.causal:
-        is_so = "is" if own.causal else "is not"
-        faults.append(f"the site {is_so} causal; give its rates causal = {own.causal}")
-    return faults

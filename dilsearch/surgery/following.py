@@ -1,5 +1,6 @@
 """What a field graph must give, so that the bound at every site means something."""
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
@@ -84,23 +85,27 @@ def _future_faults(graph: FieldGraph, sites: Mapping[str, Granularity]) -> Itera
 def sees_no_future(graph: FieldGraph) -> bool:
     """Whether every output of a network over time sees inputs up to its own position alone.
 
-    Asked at positions next to each other around the middle, so that strides inside count. False
-    where more than the position itself is never seen, and where it cannot be known: with global
-    context, operations that are not followed, or outputs of another length than the inputs.
+    Behind a stride, position q stands for the inputs up to q times the stride. Asked at positions
+    next to each other around the middle, so that strides inside count. False where more than the
+    position itself is never seen, and where it cannot be known: with global context, operations
+    that are not followed, or outputs of another length than their stride leaves of the inputs.
     """
     if graph.axes != 1 or graph.unfollowed:
         return False
-    inputs = {graph.sizes.get(node.name) for node in graph.nodes if isinstance(node, Source)}
+    inputs = [graph.sizes[node.name][0] for node in graph.nodes if isinstance(node, Source)]
     table = graph.propagate()
     widest = 1
     for output in graph.outputs:
-        if output in table.context or {graph.sizes.get(output)} != inputs:
+        if output in table.context:
             return False
-        widest = max(widest, table.at(output)[0].size_px)
+        (field,), (size,) = table.at(output), graph.sizes[output]
+        if any(size != math.ceil(length / field.stride_px) for length in inputs):
+            return False
+        widest = max(widest, field.size_px)
         (middle,) = graph.middle(output)
         for position in range(middle, middle + _POSITIONS):
             seen = graph.support(output, (position,))
-            if any(_last_px(coverage) > position for coverage in seen.values()):
+            if any(_last_px(coverage) > position * field.stride_px for coverage in seen.values()):
                 return False
     return widest > 1
 

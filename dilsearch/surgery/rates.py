@@ -81,7 +81,8 @@ def freeze_rates(model: nn.Module) -> None:
 
     The weights go on, faster: rates that are whole and need no slope run as plain convolutions.
     Optimisers pass frozen rates over, as long as no gradient of before is left on them, which
-    is therefore cleared.
+    is therefore cleared. Not for a model inside ``DistributedDataParallel``, which does not follow
+    a change of ``requires_grad``: there, set the rates' ``grad`` to None before each step instead.
 
     Raises:
         SurgeryError: If the model has no relaxed site.

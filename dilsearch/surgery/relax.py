@@ -13,6 +13,7 @@ from dilsearch.layers.relaxable import Convolution
 from dilsearch.sites import Granularity
 from dilsearch.surgery.companion import Companion, attach, companion_of
 from dilsearch.surgery.following import check_followed, with_causal_sites
+from dilsearch.surgery.readers import read_sites
 from dilsearch.surgery.selection import Chosen, Key, named_modules, select
 from dilsearch.surgery.site_faults import site_faults
 from dilsearch.surgery.surroundings import surrounding_faults
@@ -104,13 +105,16 @@ def _exchanged(
 ) -> nn.Module:
     """The model with relaxed convolutions, changed in place; checks that nothing else changed."""
     before = _kinds(model)
+    read = read_sites(model, [one.named for one in chosen])
     # of a wrapper and its inner module, which share a name, the inner one comes last
     modules = {named.name: named.module for named in named_modules(model)}
     replacements: dict[int, nn.Module] = {}
     for one in chosen:
         conv = modules[one.named.name]
         assert isinstance(conv, Convolution)
-        replacements[id(conv)] = relaxed_form(conv, one.granularity, generator=generator)
+        replacements[id(conv)] = relaxed_form(
+            conv, one.granularity, generator=generator, is_read=one.named.name in read
+        )
     relaxed = replace_modules(model, replacements)
     after = _kinds(relaxed)
     changed = {plain_path(path) for path in before if after.get(path) is not before[path]}

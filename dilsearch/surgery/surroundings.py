@@ -1,6 +1,9 @@
 """Where a convolution stands: what around it would go on with the one that was exchanged."""
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import CellType, FunctionType, MethodType
 from typing import Any
 
 from torch import nn
@@ -23,7 +26,7 @@ def _held_elsewhere(model: nn.Module, sites: Sequence[Named]) -> Iterator[str]:
         for attribute, value in vars(owner).items():
             if attribute == "_modules":
                 continue
-            for held in _modules_in(value):
+            for held in _modules_in(value, set()):
                 if id(held) in names:
                     where = f"'{plain_path(path)}'" if path else "the model"
                     yield (
@@ -34,17 +37,35 @@ def _held_elsewhere(model: nn.Module, sites: Sequence[Named]) -> Iterator[str]:
                     )
 
 
-def _modules_in(value: Any) -> list[nn.Module]:
-    """Modules that a value is, holds, or is a method of."""
+def _modules_in(value: Any, seen: set[int]) -> Iterator[nn.Module]:
+    """Modules that a value is, is a method of, or holds, however deep."""
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, nn.Module):
+        yield value
+    for held in _held_by(value):
+        yield from _modules_in(held, seen)
+
+
+def _held_by(value: Any) -> Iterable[Any]:
+    """What a container, a partial function, a closure or a method holds."""
     match value:
-        case dict():
-            held = list(value.values())
-        case list() | tuple() | set() | frozenset():
-            held = list(value)
-        case _:
-            held = [value]
-    owners = [getattr(one, "__self__", one) if callable(one) else one for one in held]
-    return [one for one in owners if isinstance(one, nn.Module)]
+        case nn.Module():
+            return ()  # it is asked itself
+        case Mapping():
+            return (*value.keys(), *value.values())
+        case list() | tuple() | set() | frozenset() | deque():
+            return value
+        case functools.partial():
+            return (value.func, *value.args, *value.keywords.values())
+        case MethodType():
+            return (value.__self__,)
+        case FunctionType():
+            cells = value.__closure__ or ()
+            closed = [cell.cell_contents for cell in cells if cell != CellType()]
+            return (*closed, *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values())
+    return ()
 
 
 def _inside_wrappers(model: nn.Module, sites: Sequence[Named]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from torch import nn
 
 _COMPILED = "OptimizedModule"
+_AVERAGED = "AveragedModel"
 _WHOLE = {
     _COMPILED: "_orig_mod",
     "DistributedDataParallel": "module",
@@ -10,6 +11,7 @@ _WHOLE = {
     "FullyShardedDataParallel": "_fsdp_wrapped_module",
     "CheckpointWrapper": "_checkpoint_wrapped_module",
     "_FabricModule": "_forward_module",
+    _AVERAGED: "module",
 }
 """Wrappers by the name of their class, so that none has to be imported, with the child in each."""
 _COMPONENTS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
@@ -19,7 +21,8 @@ def unwrapped(model: nn.Module) -> nn.Module:
     """The user's module inside the wrappers that training puts around it, however many.
 
     Those of ``DistributedDataParallel``, ``DataParallel``, ``FullyShardedDataParallel``,
-    ``torch.compile``, activation checkpointing and Fabric are known.
+    ``torch.compile``, activation checkpointing, Fabric and ``torch.optim.swa_utils.AveragedModel``
+    are known.
     """
     name = _WHOLE.get(type(model).__name__)
     inner = model._modules.get(name) if name is not None else None
@@ -51,4 +54,4 @@ def without_compilation(model: nn.Module) -> nn.Module:
 
 def is_distributed(module: nn.Module) -> bool:
     """Whether a module is what spreads another over devices, and keeps a list of its Parameters."""
-    return type(module).__name__ in _WHOLE.keys() - {_COMPILED, "CheckpointWrapper"}
+    return type(module).__name__ in _WHOLE.keys() - {_COMPILED, "CheckpointWrapper", _AVERAGED}

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from dilsearch.errors import SurgeryError
 from dilsearch.layers import BranchConv2d, MixedRateConv, RelaxedConv2d, rates_of, relaxed_form
 from dilsearch.layers.grid import ConvGrid
 from dilsearch.layers.relaxable import Convolution, present_rates, rate_rows
@@ -55,3 +56,15 @@ def test_rates_of_what_a_search_ends_in() -> None:
     x = torch.rand(1, 4, 9, 9)
     torch.testing.assert_close(again(x), mixed(x), rtol=1e-5, atol=1e-5)
     assert torch.equal(again.to_conv(again.initial_rates)(x), mixed(x))
+
+
+def test_dilations_that_differ_between_axes_do_not_matter_where_a_start_is_given() -> None:
+    torch.manual_seed(0)
+    conv, x = nn.Conv2d(2, 2, 3, padding=(1, 2), dilation=(1, 2)), torch.rand(1, 2, 9, 9)
+    with pytest.raises(SurgeryError, match="give it one dilation or an initial rate, or ask for"):
+        relaxed_form(conv, PerSite(1, 8))
+    for granularity in (PerSite(1, 8, initial=3), PerChannel(1, 8, initial=3)):
+        layer = relaxed_form(conv, granularity)
+        plain = layer.to_conv([3] * layer.rate.numel())
+        assert plain(x).shape == conv(x).shape
+        torch.testing.assert_close(layer(x), plain(x), rtol=1e-5, atol=1e-5)

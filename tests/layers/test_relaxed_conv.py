@@ -269,3 +269,43 @@ def test_one_end_may_be_cropped_where_the_other_is_padded(mode: str) -> None:
             layer.rate.fill_(rate)
         x = torch.rand(1, 2, 12)
         torch.testing.assert_close(layer(x), layer.to_conv([rate])(x), rtol=1e-5, atol=1e-5)
+
+
+def spoiled(size: int = 64) -> None:
+    """Leave memory behind that is not zeros, as a process has it."""
+    junk = [torch.full((), 1e9 + index) for index in range(size)]
+    del junk
+
+
+@pytest.mark.parametrize("granularity", [PerSite(1, 8, initial=3), PerChannel(1, 8, initial=3)])
+def test_the_bound_is_the_limit_wherever_rates_come_from_a_checkpoint(
+    granularity: Granularity,
+) -> None:
+    checkpoint = RelaxedConv2d(nn.Conv2d(2, 2, 3), granularity).state_dict()
+    bare = RelaxedConv2d(nn.Conv2d(2, 2, 3, device="meta"), granularity)
+    spoiled()
+    emptied = copy.deepcopy(bare).to_empty(device="cpu")
+    upper = torch.full_like(emptied.rate.detach(), 8)
+    assert torch.equal(emptied.bound, upper)
+    stale = RelaxedConv2d(nn.Conv2d(2, 2, 3), granularity)
+    for layer, assign in ((stale, False), (copy.deepcopy(stale), True), (bare, True)):
+        if not layer.bound.is_meta:
+            layer.bound.fill_(2)
+        layer.load_state_dict(checkpoint, assign=assign)
+        assert torch.equal(layer.bound, upper)
+        assert torch.equal(layer.rate, checkpoint["rate"])
+        assert layer(torch.rand(1, 2, 9, 9)).shape == (1, 2, 7, 7)
+    stale.bound.fill_(2)
+    assert torch.equal(copy.deepcopy(stale).double().bound, stale.bound)  # a cast keeps it
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_rates_are_float32_whatever_a_checkpoint_assigns(dtype: torch.dtype) -> None:
+    layer = RelaxedConv2d(nn.Conv2d(2, 2, 3), PerSite(1, 20, initial=10.5))
+    other = {name: tensor.to(dtype) for name, tensor in layer.state_dict().items()}
+    layer.load_state_dict(other, assign=True)
+    assert layer.weight.dtype == dtype
+    assert layer.rate.dtype == layer.bound.dtype == torch.float32
+    assert layer.rate.item() == 10.5
+    assert isinstance(layer.rate, nn.Parameter)
+    assert layer.rate.requires_grad

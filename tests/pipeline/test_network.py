@@ -108,3 +108,34 @@ def test_its_hash_is_its_form() -> None:
         return chain
 
     assert network_hash(build_relaxed(given(), 0, another)) != hashed()
+
+
+def test_settings_that_no_weight_shows_are_in_its_hash() -> None:
+    def hashed(**settings: object) -> str:
+        def changed(classes: int, seed: int) -> nn.Module:
+            chain = network(classes, seed)
+            for name, value in settings.items():
+                setattr(chain[0], name, value)
+            return chain
+
+        return network_hash(build_relaxed(given(), 0, changed))
+
+    others = [
+        hashed(padding=(2, 2), dilation=(2, 2)),  # the same shapes all through
+        hashed(padding_mode="circular"),
+        hashed(stride=(2, 2)),
+    ]
+    assert len({hashed(), *others}) == 4
+    assert hashed() == hashed(padding="same")
+
+
+def test_the_dilation_that_a_site_starts_from_is_not_in_its_hash() -> None:
+    def hashed(rate: int) -> str:
+        def changed(classes: int, seed: int) -> nn.Module:
+            chain = network(classes, seed)
+            chain[4].dilation = chain[4].padding = (rate, rate)
+            return chain
+
+        return network_hash(build_relaxed(given(), 0, changed))
+
+    assert hashed(2) == hashed(3)

@@ -177,7 +177,7 @@ def test_every_fault_of_a_plan_for_a_plain_model_is_told_at_once(model: nn.Modul
         "site '0': the plan gives rates for 2 channels, and its input has 4; give one for each",
         "'1' is a BatchNorm2d and no site of the model",
         "site '3': its 4 groups do not divide into 3 branches",
-        "site '5': rate 1.5 is not a whole number of at least 1, as plain layers need",
+        "site '5': rate 1.5 is not a whole number of at least 1; project the plan first",
         "the model has no site '55'; the nearest name is '5'",
     ):
         assert sentence in str(told.value)

@@ -1,10 +1,17 @@
 """What differs is told, all of it, and nothing where plans or weights are the same."""
 
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dilsearch.plan import DilationPlan, SiteRates
-from dilsearch.surgery.differences import form_of, plan_differences, weight_differences
+from dilsearch.surgery.differences import (
+    form_of,
+    kind_differences,
+    plan_differences,
+    settings_differences,
+    weight_differences,
+)
 
 
 @st.composite
@@ -62,7 +69,61 @@ def test_weights_have_a_difference_for_each_name_that_is_not_alike(
     assert len(weight_differences(model, file)) == len(names)
 
 
+def test_kinds_of_numbers_are_told_and_precisions_are_not() -> None:
+    model = {"a": torch.float32, "b": torch.bfloat16, "c": torch.int64, "d": torch.complex64}
+    file = {"a": torch.int8, "b": torch.float64, "c": torch.int32, "d": torch.float32}
+    assert kind_differences(model, model) == []
+    assert kind_differences(model, {**file, "e": torch.int8}) == [
+        f"'{name}' is {there} in the file, {here} in the model, and values would be lost; build "
+        "the model as it was saved"
+        for name, there, here in (("a", "int8", "float32"), ("d", "float32", "complex64"))
+    ]
+
+
+settings = st.dictionaries(
+    st.sampled_from("abc"),
+    st.fixed_dictionaries(
+        {"kind": st.sampled_from(("site", "MaxPool2d")), "stride": st.integers(1, 2)},
+        optional={"groups": st.integers(1, 2)},
+    ),
+)
+
+
+@given(settings, settings)
+def test_settings_have_a_difference_for_each_module_that_is_not_alike(
+    model: dict[str, dict[str, object]], file: dict[str, dict[str, object]]
+) -> None:
+    def differs(path: str) -> bool:
+        if path not in model or path not in file:  # a weight tells it where there are groups
+            return "groups" not in {**model, **file}[path]
+        both = model[path].keys() & file[path].keys()
+        return any(model[path][name] != file[path][name] for name in both)
+
+    paths = {path for path in {*model, *file} if differs(path)}
+    found = settings_differences(model, file)
+    assert len(found) == len(paths)
+    assert all(any(f"'{path}'" in sentence for sentence in found) for path in paths)
+
+
+def test_of_another_kind_nothing_else_is_told() -> None:
+    here = {"a": {"kind": "Conv2d", "stride": [1, 2], "groups": 1}}
+    there = {"a": {"kind": "site", "stride": 1, "groups": 2}}
+    assert settings_differences(here, there) == [
+        "'a' has kind 'site' in the file, kind 'Conv2d' in the model; build the model as it was "
+        "saved"
+    ]
+    there = {"a": {"kind": "Conv2d", "stride": [[1, 2], [2, 2]], "groups": 1}}
+    assert settings_differences(here, there) == [
+        "'a' has stride ((1, 2), (2, 2)) in the file, stride (1, 2) in the model; build the model "
+        "as it was saved"
+    ]
+
+
 def test_many_differences_are_cut_short() -> None:
-    found = weight_differences({f"layer{index}": (1,) for index in range(40)}, {})
-    assert len(found) == 13
-    assert found[-1] == "and 28 more of this sort"
+    names = [f"layer{index}" for index in range(40)]
+    for found in (
+        weight_differences(dict.fromkeys(names, (1,)), {}),
+        settings_differences({name: {"kind": "MaxPool2d"} for name in names}, {}),
+    ):
+        assert len(found) == 13
+        assert found[-1] == "and 28 more of this sort"

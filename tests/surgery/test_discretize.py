@@ -12,7 +12,7 @@ from dilsearch.errors import PlanError, SurgeryError
 from dilsearch.layers import BranchConv2d, MixedRateConv, RelaxedConv
 from dilsearch.plan import DilationPlan, SiteRates
 from dilsearch.sites import Granularity, PerBranch, PerChannel, PerSite
-from dilsearch.surgery import discretize, field_graph, rate_parameters, read_plan, relax
+from dilsearch.surgery import apply_plan, discretize, field_graph, rate_parameters, read_plan, relax
 from dilsearch.surgery.companion import companion_of
 from dilsearch.surgery.discretize import plan_faults
 from dilsearch.surgery.rates import relaxed_sites
@@ -108,8 +108,10 @@ def test_a_plan_that_does_not_fit_is_refused_whole(model: nn.Module) -> None:
     assert "site '0' of the plan is not a relaxed site of the model; the model's are '3', '5'" in (
         str(raised.value)
     )
-    assert "site '3': the plan gives 3 rates where the model has 2" in str(raised.value)
-    assert "site '5' has no rates in the plan; give it 1" in str(raised.value)
+    assert "site '3' has 3 rates of kind 'branch' in the plan, 2 rates of kind 'branch' in" in str(
+        raised.value
+    )
+    assert "site '5' has no rates in the plan; give it 1 rate" in str(raised.value)
     with pytest.raises(PlanError, match=r"site '3': rate 1.5 is not a whole number"):
         discretize(relaxed, plan.per_branch({"3": (1.5, 2), "5": (1,)}))
     with pytest.raises(SurgeryError, match="has no relaxed site"):
@@ -119,20 +121,19 @@ def test_a_plan_that_does_not_fit_is_refused_whole(model: nn.Module) -> None:
 @pytest.mark.parametrize(
     ("granularity", "rates", "text"),
     [
-        (PerBranch(1, 8, branches=4), SiteRates("channel", (1, 2, 3, 4)), "the plan's rates are of "
-         "kind 'channel', the model's of kind 'branch'; give them so"),
-        (PerBranch(1, 8, branches=2, separate_axes=True), SiteRates("branch", (1, 2, 3, 4)),
-         "the plan's rates are one for all axes, the model's 2 for each row; give them so"),
-        (PerBranch(1, 8, branches=4), SiteRates("branch", (1, 2, 3, 4), axes=2), "the plan's rates "
-         "are 2 for each row, the model's one for all axes; give them so"),
-        (PerSite(1, 8), SiteRates("site", (2,), causal=True), "the site is not causal; give its "
-         "rates causal = False"),
+        (PerBranch(1, 8, branches=4), SiteRates("channel", (1, 2, 3, 4)), "4 rates of kind "
+         "'channel' in the plan, 4 rates of kind 'branch' in the model; give them so"),
+        (PerBranch(1, 8, branches=2, separate_axes=True), SiteRates("branch", (1, 2)),
+         "2 rates of kind 'branch' in the plan, 2 rates of kind 'branch' for each of 2 axes in the "
+         "model; give them so"),
+        (PerSite(1, 8), SiteRates("site", (2,), causal=True), "1 rate with the last tap in place "
+         "in the plan, 1 rate in the model; give them so"),
     ],
 )  # fmt: skip
 def test_rates_of_another_form(granularity: Granularity, rates: SiteRates, text: str) -> None:
     relaxed = relax(nn.Conv2d(4, 4, 3, groups=4), {"": granularity})
     plan = DilationPlan({"": rates})
-    assert plan_faults(relaxed_sites(relaxed), plan) == [f"site '': {text}"]
+    assert plan_faults(relaxed_sites(relaxed), plan) == [f"site '' has {text}"]
     with pytest.raises(PlanError, match="the plan does not fit the model: "):
         discretize(relaxed, plan)
     assert not plan_faults(relaxed_sites(relaxed), read_plan(relaxed))
@@ -141,5 +142,6 @@ def test_rates_of_another_form(granularity: Granularity, rates: SiteRates, text:
 def test_fractions_are_for_relaxed_models_alone() -> None:
     relaxed = relax(nn.Conv2d(4, 4, 3), {"": PerSite(1, 8)})
     plan = DilationPlan({"": SiteRates("site", (2.5,))})
-    assert not plan_faults(relaxed_sites(relaxed), plan, whole=False)
-    assert plan_faults(relaxed_sites(relaxed), plan)
+    (fault,) = plan_faults(relaxed_sites(relaxed), plan)
+    assert fault == "site '': rate 2.5 is not a whole number of at least 1; project the plan first"
+    assert read_plan(apply_plan(relaxed, plan)) == plan

@@ -122,6 +122,20 @@ class Strided(nn.Module):
         return F.pad(y, (self.shift, 0))[..., : x.shape[-1]]
 
 
+class Pyramid(nn.Module):
+    """Causal or not, with an output at half the positions, as a decimating encoder has."""
+
+    def __init__(self, ahead: int) -> None:
+        super().__init__()
+        self.halving = nn.Conv1d(4, 4, 3, stride=2)
+        self.conv = nn.Conv1d(4, 4, 3)
+        self.ahead = ahead
+
+    def forward(self, x: Tensor) -> Tensor:
+        pads = (2 - self.ahead, self.ahead)
+        return self.conv(F.pad(self.halving(F.pad(x, pads)), (2, 0)))
+
+
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
@@ -134,6 +148,8 @@ class Strided(nn.Module):
         (nn.Sequential(nn.Conv1d(4, 4, 3, padding=1), nn.AdaptiveAvgPool1d(1)), False),
         (Strided(0), False),
         (Strided(1), True),
+        (Pyramid(0), True),
+        (Pyramid(1), False),
     ],
 )
 def test_what_sees_no_future(model: nn.Module, expected: bool) -> None:

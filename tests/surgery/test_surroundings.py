@@ -1,5 +1,10 @@
 """A convolution is exchanged only where nothing around it would go on with the old one."""
 
+import functools
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from surgery_zoo import Listed
 from torch import Tensor, nn
@@ -52,4 +57,44 @@ def test_a_site_in_a_dictionary_of_the_users() -> None:
     with pytest.raises(
         SurgeryError, match="site '0' is also held by the plain attribute 'by_name'"
     ):
+        relax(model, {"0": PerSite(1, 4)})
+
+
+def closing_over(conv: nn.Module) -> Callable[[Tensor], Tensor]:
+    def step(x: Tensor) -> Tensor:
+        out: Tensor = conv(x)
+        return out
+
+    return step
+
+
+def around_itself(conv: nn.Module) -> list[Any]:
+    held: list[Any] = [conv]
+    held.append(held)
+    return held
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        lambda conv: [(conv, 1)],
+        lambda conv: {"main": {"conv": (1, [conv])}},
+        lambda conv: {conv: 2},
+        lambda conv: deque([conv.forward]),
+        functools.partial,
+        lambda conv: [functools.partial(print, [conv])],
+        lambda conv: lambda x, inner=conv: inner(x),
+        closing_over,
+        around_itself,
+        lambda conv: functools.partial(closing_over(conv)),
+    ],
+)
+def test_however_deep_it_is_held(hold: Callable[[nn.Module], Any]) -> None:
+    model = nn.Sequential(nn.Conv2d(2, 2, 3), nn.Conv2d(2, 2, 3))
+    model.kept = hold(model[0])
+    first, second = (named for named in named_modules(model) if named.is_candidate)
+    (fault,) = surrounding_faults(model, [first])
+    assert fault.startswith("site '0' is also held by the plain attribute 'kept' of the model")
+    assert not surrounding_faults(model, [second])
+    with pytest.raises(SurgeryError, match="which would keep the old convolution"):
         relax(model, {"0": PerSite(1, 4)})

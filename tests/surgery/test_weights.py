@@ -11,11 +11,22 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dilsearch.errors import PlanError, SurgeryError
 from dilsearch.plan import DilationPlan
 from dilsearch.sites import Granularity, PerBranch, PerChannel, PerSite
-from dilsearch.surgery import apply_plan, discretize, load, read_plan, relax, save, saved_plan
+from dilsearch.surgery import (
+    apply_plan,
+    clamp_rates,
+    discretize,
+    field_graph,
+    load,
+    read_plan,
+    relax,
+    save,
+    saved_plan,
+)
 
 SITES = {"3": PerBranch(1, 8), "5": PerSite(1, 8)}
 
@@ -266,14 +277,88 @@ def test_weights_of_another_network_are_refused(model: nn.Module, tmp_path: Path
     before = values(wider)
     with pytest.raises(SurgeryError) as told:
         load(wider, tmp_path / "w")
-    assert "holds the weights of another network, 2 faults" in str(told.value)
+    assert "holds the weights of another network, 3 faults" in str(told.value)
     assert "the file has no '0.bias'" in str(told.value)
     assert "'0.weight' has shape (8, 4, 3, 3) in the file, (9, 4, 3, 3) in" in str(told.value)
+    assert "'0' has stride 2, padding 1 in the file, stride 1, padding 0 in" in str(told.value)
     assert unchanged(wider, before)
     longer = deepcopy(network)
     longer.append(nn.Sequential(*[nn.Linear(1, 1) for _ in range(20)]))
     with pytest.raises(SurgeryError, match=r"13 faults(?s:.)*and 28 more of this sort"):
         load(longer, tmp_path / "w")
+
+
+def test_values_are_brought_to_the_dtype_of_the_model(model: nn.Module, tmp_path: Path) -> None:
+    network = integer(model, (1, 3), 2)
+    save(network, tmp_path / "w")
+    halved = load(deepcopy(network).bfloat16(), tmp_path / "w")
+    assert torch.equal(halved[5].weight, network[5].weight.bfloat16())
+    save(halved, tmp_path / "halved")
+    assert torch.equal(load(network, tmp_path / "halved")[5].weight, halved[5].weight.float())
+    network[0].weight = nn.Parameter(network[0].weight.int(), requires_grad=False)
+    with pytest.raises(SurgeryError, match=r"'0.weight' is float32 in the file, int32 in the mod"):
+        load(network, tmp_path / "w")
+
+
+def strided(stride: int, pool: nn.Module) -> nn.Module:
+    """A site behind a convolution that has a stride, or a dilation in its stead."""
+    torch.manual_seed(0)
+    rate = 3 - stride
+    return nn.Sequential(
+        nn.Conv2d(4, 4, 3, stride=stride, padding=rate, dilation=rate),
+        pool,
+        nn.Conv2d(4, 4, 3, padding=1),
+    )
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_settings_that_no_state_dict_holds_are_compared(learned: bool, tmp_path: Path) -> None:
+    def prepared(stride: int, pool: nn.Module) -> nn.Module:
+        relaxed = relax(strided(stride, pool), {"2": PerSite(1, 8)})
+        return relaxed if learned else apply_plan(strided(stride, pool), read_plan(relaxed))
+
+    saved = prepared(1, nn.MaxPool2d(2))
+    save(saved, tmp_path / "w")
+    other = prepared(2, nn.MaxPool2d(2, ceil_mode=True))
+    silent, before = deepcopy(other), values(other)
+    silent.load_state_dict(saved.state_dict(), strict=True)
+    assert silent(torch.rand(1, 4, 9, 9)).shape != saved(torch.rand(1, 4, 9, 9)).shape
+    with pytest.raises(SurgeryError) as told:
+        load(other, tmp_path / "w")
+    for sentence in (
+        "holds the weights of another network, 2 faults",
+        "'0' has stride 1, padding 2, dilation 2 in the file, stride 2, padding 1, dilation 1 in "
+        "the model; build the model as it was saved",
+        "'1' has ceil_mode False in the file, ceil_mode True in the model; build",
+    ):
+        assert sentence in str(told.value)
+    assert unchanged(other, before)
+    with pytest.raises(SurgeryError, match="the model has no '1', a MaxPool2d in the file; build"):
+        load(prepared(1, nn.ReLU()), tmp_path / "w")
+    load(prepared(1, nn.MaxPool2d((2, 2))), tmp_path / "w")  # control
+
+
+def test_the_grid_of_a_site_is_compared(tmp_path: Path) -> None:
+    def site(padding: int) -> nn.Module:
+        relaxed = relax(nn.Sequential(nn.Conv2d(4, 4, 3, padding=padding)), {"0": PerSite(1, 8)})
+        return discretize(relaxed, read_plan(relaxed).replace({"0": (3,)}))
+
+    save(site(1), tmp_path / "w")
+    with pytest.raises(
+        SurgeryError, match="'0' has padding_at_rate_1 1 in the file, padding_at_rate_1 0 in the"
+    ):
+        load(site(0), tmp_path / "w")
+    load(site(1), tmp_path / "w")  # control
+
+
+def test_a_file_without_settings_loads_unchecked_and_damaged_ones_do_not(tmp_path: Path) -> None:
+    relaxed = relax(strided(1, nn.ReLU()), {"2": PerSite(1, 8)})
+    other = relax(strided(2, nn.ReLU()), {"2": PerSite(1, 8)})
+    save(relaxed, tmp_path / "w")
+    load(other, rewritten(tmp_path / "w", file_version=2, settings=None))
+    for damaged in ([], {"0": 3}, {"0": {}}):
+        with pytest.raises(SurgeryError, match="holds damaged settings of convolutions; save the"):
+            load(relaxed, rewritten(tmp_path / "w", settings=damaged))
 
 
 def test_files_that_are_none_of_ours_are_refused(model: nn.Module, tmp_path: Path) -> None:
@@ -306,8 +391,8 @@ def test_a_file_cut_short_anywhere_is_refused(model: nn.Module, tmp_path: Path) 
     load(network, tmp_path / "cut")
 
 
-def rewritten(path: Path, **changes: int) -> Path:
-    """The same file with other version numbers in its header."""
+def rewritten(path: Path, **changes: object) -> Path:
+    """The same file with other entries in its header."""
     with safe_open(str(path), framework="pt") as file:
         document = json.loads(file.metadata()["dilsearch.plan"])
     header = {"dilsearch.plan": json.dumps({**document, **changes})}
@@ -320,8 +405,8 @@ def test_newer_files_and_plans_are_refused(model: nn.Module, tmp_path: Path) -> 
     network = integer(model, (1, 3), 2)
     save(network, tmp_path / "w")
     load(network, rewritten(tmp_path / "w"))  # control
-    with pytest.raises(PlanError, match="is a weights file of version 3, and this dilsearch reads"):
-        load(network, rewritten(tmp_path / "w", file_version=3))
+    with pytest.raises(PlanError, match="is a weights file of version 4, and this dilsearch reads"):
+        load(network, rewritten(tmp_path / "w", file_version=4))
     with pytest.raises(PlanError, match=r"has schema version 9.* Upgrade dilsearch"):
         load(network, rewritten(tmp_path / "w", schema_version=9))
 
@@ -366,6 +451,31 @@ def test_compiled_models_and_parts_have_the_files_of_plain_ones(
             nn.init.constant_(parameter, 7)
         assert load(wrapped, tmp_path / "wrapped") is wrapped
         assert unchanged(wrapped, before)
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_of_an_averaged_model_the_averages_are_saved(
+    learned: bool, model: nn.Module, tmp_path: Path
+) -> None:
+    relaxed = relax(model, SITES, example=torch.empty(1, 4, 16, 16, device="meta"))
+    network = relaxed if learned else discretize(relaxed, read_plan(relaxed))
+    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.5))
+    averaged.update_parameters(network)
+    with torch.no_grad():
+        network[5].weight.add_(1)
+        if learned:
+            network[5].rate.fill_(4)
+    averaged.update_parameters(network)
+    save(averaged, tmp_path / "w")
+    assert field_graph(averaged) == field_graph(relaxed) is not None
+    assert set(load_file(tmp_path / "w")) == set(network.state_dict())
+    other = load(deepcopy(network), tmp_path / "w")
+    assert torch.equal(other[5].weight, averaged.module[5].weight)
+    assert not torch.equal(other[5].weight, network[5].weight)  # control
+    assert saved_plan(tmp_path / "w")["5"] == ((2.5,) if learned else (1,))
+    again = AveragedModel(network)
+    assert load(again, tmp_path / "w") is again
+    assert unchanged(again.module, values(averaged.module))
 
 
 def test_compiled_relaxed_parts_keep_their_rates(model: nn.Module, tmp_path: Path) -> None:
@@ -413,6 +523,30 @@ def test_what_is_no_tensor_cannot_be_saved(tmp_path: Path) -> None:
     model = relax(Counting(), {"conv": PerSite(1, 8)})
     with pytest.raises(SurgeryError, match="'_extra_state' in its state_dict is a dict"):
         save(model, tmp_path / "w")
+
+
+@torch.no_grad()
+def test_rates_that_a_step_took_beyond_their_limits_are_not_saved(
+    model: nn.Module, tmp_path: Path
+) -> None:
+    relaxed = relax(model, {"3": PerBranch(1, 8), "5": PerSite(2, 8, initial=2)})
+    relaxed[3].rate.copy_(torch.tensor([0.5, -1.0]))
+    relaxed[5].rate.fill_(8.5)
+    with pytest.raises(SurgeryError) as told:
+        save(relaxed, tmp_path / "w")
+    for sentence in (
+        "cannot save the model, 2 faults",
+        "site '3' has rate 0.5 and 1 more outside its limits 1 to 8; call clamp_rates first",
+        "site '5' has rate 8.5 outside its limits 2 to 8; call clamp_rates first",
+    ):
+        assert sentence in str(told.value)
+    assert not list(tmp_path.iterdir())
+    plan = clamp_rates(relaxed)
+    save(relaxed, tmp_path / "w")
+    assert read_plan(load(relaxed, tmp_path / "w")) == plan
+    relaxed[5].rate.fill_(torch.nan)
+    with pytest.raises(SurgeryError, match="site '5': the rate became nan; training diverged"):
+        save(relaxed, tmp_path / "w")
 
 
 @pytest.mark.parametrize("rate", [float("nan"), 0.0])

@@ -2,6 +2,7 @@
 
 import pytest
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from dilsearch.tracing.wrappers import is_compiled, is_distributed, plain_path, unwrapped
 
@@ -12,6 +13,7 @@ CHILDREN = {
     "FullyShardedDataParallel": "_fsdp_wrapped_module",
     "CheckpointWrapper": "_checkpoint_wrapped_module",
     "_FabricModule": "_forward_module",
+    "AveragedModel": "module",
 }
 
 
@@ -27,7 +29,7 @@ def test_each_wrapper_is_taken_off(kind: str) -> None:
     inner = nn.Sequential(nn.ReLU())
     assert unwrapped(wrapped(kind, inner)) is inner
     assert is_compiled(wrapped(kind, inner)) is (kind == "OptimizedModule")
-    distributed = {"OptimizedModule", "CheckpointWrapper"}.isdisjoint({kind})
+    distributed = {"OptimizedModule", "CheckpointWrapper", "AveragedModel"}.isdisjoint({kind})
     assert is_distributed(wrapped(kind, inner)) is distributed
 
 
@@ -36,6 +38,13 @@ def test_wrappers_within_wrappers() -> None:
     model = wrapped("_FabricModule", wrapped("OptimizedModule", inner))
     model.add_module("_original_module", inner)  # as Fabric does
     assert unwrapped(wrapped("DistributedDataParallel", model)) is inner
+
+
+def test_the_average_that_torch_keeps_is_taken_off_and_its_counter_with_it() -> None:
+    averaged = AveragedModel(nn.Sequential(nn.Conv2d(1, 1, 3)))
+    assert unwrapped(averaged) is averaged.module
+    assert "n_averaged" in averaged.state_dict()  # control
+    assert set(unwrapped(averaged).state_dict()) == {"0.weight", "0.bias"}
 
 
 def test_a_network_with_a_child_of_that_name_is_no_wrapper() -> None:
