@@ -96,7 +96,7 @@ SitesOption = Annotated[
         help="Search these convolutions instead of the space's; repeatable. A glob such as "
         "'layer4.*.conv2' gives each one rate, from 1 to what spans the needed field, starting at "
         "its present dilation; a table has the keys of [[sites]], as in "
-        '\'{select = "layer4.*", granularity = "channel", upper = 8}\'.',
+        '\'{select = "layer4.*", granularity = "channel", upper = 8}\', or causal = true.',
     ),
 ]
 CsvOption = Annotated[

@@ -84,6 +84,8 @@ def _is_known(conv: nn.Module, axes: int) -> bool:
 
 def _branch_faults(conv: Convolution, granularity: Granularity) -> list[str]:
     if isinstance(granularity, PerBranch) and conv.groups % granularity.branches:
+        if conv.groups == 1:
+            return ["it is not grouped, and branches are groups; ask for PerSite or PerChannel"]
         return [
             f"its {conv.groups} groups do not divide into {granularity.branches} branches; "
             "choose a number of branches that divides the groups"

@@ -67,6 +67,8 @@ class Chosen:
 
 def select(model: nn.Module, sites: Mapping[Key, Granularity]) -> tuple[list[Chosen], list[str]]:
     """The selected convolutions in module order, and what is wrong with the selectors."""
+    if not_said := _what_is_not_said(sites):
+        return [], [not_said]
     modules = named_modules(model)
     candidates = [named for named in modules if named.is_candidate]
     chosen: dict[str, tuple[Selector, Chosen]] = {}
@@ -128,6 +130,16 @@ def _selected(
     if not found and not faults:
         faults.append(_nothing_selected(selector, matched, candidates))
     return found, faults
+
+
+def _what_is_not_said(sites: object) -> str:
+    """What a selector alone, as the command line takes it, leaves open; empty for a mapping."""
+    if isinstance(sites, Mapping):
+        return ""
+    return (
+        f"sites is {sites!r}, which does not say what may vary; give a mapping, such as "
+        "{'layer4.*.conv2': PerSite(1, 8)}"
+    )
 
 
 def _no_granularity(selector: object, given: object) -> str:

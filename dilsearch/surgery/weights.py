@@ -198,7 +198,9 @@ def _description(path: Path | str) -> str:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
     except (OSError, SafetensorError) as error:
-        raise SurgeryError(f"cannot read weights {path}: {error}") from None
+        raise SurgeryError(
+            f"cannot read weights {path}: {error}; give a safetensors file that save wrote"
+        ) from None
     if _PLAN_KEY not in metadata:
         raise SurgeryError(
             f"{path} holds weights but no plan, so that their rates are unknown; "
@@ -238,7 +240,9 @@ def _tensors(path: Path | str) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise SurgeryError(f"cannot read weights {path}: {error}") from None
+        raise SurgeryError(
+            f"cannot read weights {path}: {error}; give a safetensors file that save wrote"
+        ) from None
 
 
 def _plan_differences(

@@ -89,6 +89,11 @@ def trace_model(model: nn.Module, example: Example, *, present_rates: bool = Fal
         TraceError: As ``trace_graph``.
     """
     inputs = (example,) if isinstance(example, Tensor) else tuple(example)
+    if not all(isinstance(given, Tensor) for given in inputs):
+        raise TraceError(
+            f"the example {example!r} is not made of tensors; give one, of which only the shape "
+            "counts, such as torch.empty(1, 3, 512, 512, device='meta')"
+        )
     shadow = shadow_of(model, present_rates=present_rates)
     meta_inputs = tuple(torch.empty_like(tensor, device="meta") for tensor in inputs)
     _check_inputs(type(model).__name__, [tuple(tensor.shape) for tensor in inputs])

@@ -8,7 +8,7 @@ import torch
 from surgery_zoo import ZOO, snapshot, ties
 from torch import nn
 
-from dilsearch.errors import SurgeryError
+from dilsearch.errors import SurgeryError, TraceError
 from dilsearch.layers import RelaxedConv1d, RelaxedConv2d, RelaxedConv3d
 from dilsearch.plan import DilationPlan, SiteRates
 from dilsearch.sites import Kernel, PerBranch, PerChannel, PerSite
@@ -187,3 +187,19 @@ def test_a_model_that_cannot_be_copied_is_refused_and_can_be_changed_in_place() 
     with pytest.raises(SurgeryError, match=r"Sequential cannot be copied: .*inplace = True"):
         relax(model, {"1": PerSite(1, 4)})
     assert relax(model, {"1": PerSite(1, 4)}, inplace=True) is model
+
+
+def test_a_selector_alone_does_not_say_what_may_vary(model: nn.Module) -> None:
+    text = r"sites is '3', which does not say what may vary; give a mapping, such as \{'layer4"
+    with pytest.raises(SurgeryError, match=text):
+        relax(model, "3")  # type: ignore[arg-type]
+
+
+def test_a_shape_is_no_example(model: nn.Module) -> None:
+    with pytest.raises(TraceError, match=r"example \(1, 4, 16, 16\) is not made of tensors; give"):
+        relax(model, {"3": PerSite(1, 8)}, example=(1, 4, 16, 16))  # type: ignore[arg-type]
+
+
+def test_branches_of_a_convolution_without_groups_are_told_what_to_be(model: nn.Module) -> None:
+    with pytest.raises(SurgeryError, match="it is not grouped, and branches are groups; ask for"):
+        relax(model, {"5": PerBranch(1, 8, branches=2)})
