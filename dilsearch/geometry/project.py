@@ -76,7 +76,7 @@ class Held:
 
 def project(
     plan: DilationPlan,
-    graph: FieldGraph,
+    graph: FieldGraph | None,
     policy: Policy = "enforce",
     *,
     limits: Limits | None = None,
@@ -89,7 +89,8 @@ def project(
 
     Args:
         plan: The rates to project, within their limits.
-        graph: The network's field graph; windows outside the plan keep their rates.
+        graph: The network's field graph; windows outside the plan keep their rates. None, as a
+            model relaxed without an example has, is refused.
         policy: What to do about rates beyond the bound.
         limits: Limits of the rates by site.
 
@@ -101,6 +102,11 @@ def project(
     """
     if policy not in get_args(Policy):
         raise PlanError(f"gap policy '{policy}' is unknown; use enforce, report or ignore")
+    if graph is None:
+        raise PlanError(
+            "the bounds of a plan follow from a field graph, and there is none; give relax an "
+            "example input, or project with trace_graph(model, example)"
+        )
     graph = graph.in_form_of(plan)
     _check_limits(plan, limits)
     chosen: dict[str, tuple[int, ...]] = {}

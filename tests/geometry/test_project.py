@@ -463,3 +463,9 @@ def test_branches_within_their_bounds_have_no_holes_on_regseg(graphs: SimpleName
     plan = DilationPlan.per_branch(dict.fromkeys(graph.site_names, (1, 9)))
     assert graph.coverage(project(plan, graph).plan).holes == 0
     assert graph.coverage(plan).holes > 0
+
+
+def test_without_a_graph_it_says_where_one_comes_from() -> None:
+    plan = DilationPlan({"a": SiteRates("site", (2.5,))})
+    with pytest.raises(PlanError, match="there is none; give relax an example input, or project"):
+        project(plan, None)
