@@ -1,5 +1,7 @@
 """Pure arithmetic of fields of view: fields, bounds, coverage, field graphs and projection."""
 
+from dilsearch.geometry.bounds import Limits
+from dilsearch.geometry.choose import choose_rates
 from dilsearch.geometry.coverage import Coverage
 from dilsearch.geometry.field import Field, join
 from dilsearch.geometry.gaps import hdc_m2, hdc_ok, max_rate
@@ -18,7 +20,6 @@ from dilsearch.geometry.nodes import (
 from dilsearch.geometry.project import (
     Change,
     Held,
-    Limits,
     Policy,
     Projection,
     enforce_bounds,
@@ -55,6 +56,7 @@ __all__ = [
     "Span",
     "Spans",
     "Window",
+    "choose_rates",
     "enforce_bounds",
     "hdc_m2",
     "hdc_ok",

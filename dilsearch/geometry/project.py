@@ -4,24 +4,21 @@ Rates are rounded as their granularity asks, then checked against the bound site
 the network, since the bound at a site follows from the integer rates in front of it.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from dilsearch.errors import PlanError
+from dilsearch.geometry.bounds import Bound, attainable, bounds_of, check_limits, limits_of
+from dilsearch.geometry.bounds import Limits as Limits
 from dilsearch.geometry.graph import FieldGraph
 from dilsearch.geometry.nodes import Rates, Spans, Window
 from dilsearch.geometry.plans import spread
 from dilsearch.geometry.rounding import rounded
-from dilsearch.geometry.spans import Span
 from dilsearch.plan import DilationPlan, SiteRates
 
 Policy: TypeAlias = Literal["enforce", "report", "ignore"]
 """What to do about rates beyond their bound: lower them, list them, or leave them be."""
-
-Limits: TypeAlias = Mapping[str, tuple[int, int]]
-"""Lower and upper limit of the rates by site; sites not named have 1 and no upper limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +105,21 @@ def project(
             "example input, or project with trace_graph(model, example)"
         )
     graph = graph.in_form_of(plan)
-    _check_limits(plan, limits)
+    check_limits(plan, limits)
     chosen: dict[str, tuple[int, ...]] = {}
     changes: list[Change] = []
     violations: list[str] = []
 
     def choose(window: Window, spans: Spans) -> Rates:
         site = window.name
-        entry, bounds = plan.sites[site], _bounds(window, spans, plan.sites[site].axes)
+        entry, bounds = plan.sites[site], bounds_of(window, spans, plan.sites[site].axes)
         rates, rules = rounded(entry)
         changes.extend(_changes(site, entry, entry.rates, rates, rules))
         if policy == "report":
             violations.extend(_violations(site, rates, bounds))
         if policy == "enforce":
-            lower, _ = _limits_of(site, limits)
-            highest = [_attainable(site, bound, lower) for bound in bounds]
+            lower, _ = limits_of(site, limits)
+            highest = [attainable(site, bound, lower) for bound in bounds]
             lowered = tuple(map(int, _by_axis(rates, [(0, bound) for bound in highest])))
             rules = tuple(str(bound) for bound in bounds) * entry.count
             changes.extend(_changes(site, entry, rates, lowered, rules))
@@ -162,9 +159,9 @@ def hold_to_bounds(plan: DilationPlan, graph: FieldGraph, limits: Limits | None 
     def choose(window: Window, spans: Spans) -> Rates:
         site = window.name
         entry = plan.sites[site]
-        lower, upper = _limits_of(site, limits)
-        bounds = _bounds(window, spans, entry.axes)
-        highest[site] = tuple(min(upper, _attainable(site, bound, lower)) for bound in bounds)
+        lower, upper = limits_of(site, limits)
+        bounds = bounds_of(window, spans, entry.axes)
+        highest[site] = tuple(min(upper, attainable(site, bound, lower)) for bound in bounds)
         rates = _by_axis(entry.rates, [(lower, most) for most in highest[site]])
         if rates != entry.rates:
             held[site], entry = rates, entry.replace(rates)
@@ -172,35 +169,6 @@ def hold_to_bounds(plan: DilationPlan, graph: FieldGraph, limits: Limits | None 
 
     graph.fold(plan, choose, until_last=True)
     return Held(plan.replace(held) if held else plan, highest)
-
-
-@dataclass(frozen=True, slots=True)
-class _Bound:
-    """The bound of the rates along one axis, or along all; none where the site spans none."""
-
-    span: Span | None
-    axis: str = ""
-
-    @property
-    def rate(self) -> float:
-        return math.inf if self.span is None else self.span.bound
-
-    def __str__(self) -> str:
-        if self.span is None:
-            return "no bound"
-        field, along = self.span.field, f" along {self.axis}" if self.axis else ""
-        return f"bound {self.rate}{along} (field {field.size_px} px, stride {field.stride_px} px)"
-
-
-def _bounds(window: Window, spans: Spans, axes: int) -> list[_Bound]:
-    """One bound for the rates of all axes, or one for each."""
-    if axes == 1:
-        return [_Bound(window.tightest(spans))]
-    names = ("height", "width") if axes == 2 else tuple(f"axis {axis}" for axis in range(axes))
-    return [
-        _Bound(spans[axis] if axis in window.spanned else None, name)
-        for axis, name in enumerate(names)
-    ]
 
 
 def _by_axis(rates: tuple[float, ...], limits: Sequence[tuple[float, float]]) -> tuple[float, ...]:
@@ -232,39 +200,10 @@ def _changes(
     ]
 
 
-def _violations(site: str, rates: tuple[int, ...], bounds: Sequence[_Bound]) -> list[str]:
+def _violations(site: str, rates: tuple[int, ...], bounds: Sequence[Bound]) -> list[str]:
     return [
         f"site '{site}': rate {rate} exceeds {bound}. Lower it, or set gap.policy = 'enforce'."
         for axis, bound in enumerate(bounds)
         for rate in dict.fromkeys(rates[axis :: len(bounds)])
         if rate > bound.rate
     ]
-
-
-def _attainable(site: str, bound: _Bound, lower: int) -> float:
-    """The bound, which must leave room above the lower limit."""
-    if bound.rate < lower:
-        raise PlanError(
-            f"site '{site}': its lower limit {lower} exceeds {bound}. "
-            "Lower the limit, raise the rates in front of it, or set gap.policy = 'report'."
-        )
-    return bound.rate
-
-
-def _check_limits(plan: DilationPlan, limits: Limits | None) -> None:
-    faults = []
-    for site, rates in plan.items():
-        lower, upper = _limits_of(site, limits)
-        outside = [rate for rate in rates if not lower <= rate <= upper]
-        if outside:
-            more = f", like {len(outside) - 1} more" if len(outside) > 1 else ""
-            faults.append(
-                f"site '{site}': rate {outside[0]} is outside its limits {lower} to {upper}{more}; "
-                "correct the plan, or widen the limits"
-            )
-    if faults:
-        raise PlanError.from_faults("the plan does not keep its limits", faults)
-
-
-def _limits_of(site: str, limits: Limits | None) -> tuple[int, float]:
-    return limits.get(site, (1, math.inf)) if limits else (1, math.inf)
