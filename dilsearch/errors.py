@@ -62,3 +62,11 @@ class Interrupted(Exception):  # noqa: N818 - nothing is at fault
 
 class RunError(DilsearchError):
     """A run folder that cannot be created, resumed or read."""
+
+
+class SweepError(DilsearchError):
+    """A sweep that cannot be begun, joined or gone on with."""
+
+
+class ComparisonError(DilsearchError):
+    """Runs that cannot be held against each other as asked."""

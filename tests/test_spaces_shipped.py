@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dilsearch.baselines.grid import grid_of
 from dilsearch.space import SearchSpace, list_spaces
 from dilsearch.space.locate import shipped_folder
 
@@ -171,6 +172,42 @@ def test_only_crops_are_not_pulled_towards_the_field_of_the_whole_image(profile)
     }
     cityscapes = SearchSpace.load("regseg_cityscapes", profile)
     assert cityscapes.needed_px > 2 * max(cityscapes.data.image_px) - 1
+
+
+@pytest.mark.parametrize(("name", "profile"), EVERY)
+def test_every_sweep_begins_with_published_rates_that_fit(name, profile):
+    from dilsearch.models.rates import PUBLISHED_RATES, published_rates
+
+    first = SearchSpace.load(name, profile).sweep.first
+    if not name.startswith("regseg"):
+        assert first == ()  # nothing is published for these networks
+        return
+    pairs = {
+        f"published:{experiment}"
+        for experiment, rates in PUBLISHED_RATES.items()
+        if len(rates) == SITES[name] and max(map(len, rates)) <= 2
+    }
+    assert set(first) == pairs
+    assert len(first) == len(pairs) == 7
+    # The control: others have four branches at some blocks.
+    assert max(map(len, published_rates("exp49"))) == 4
+
+
+@pytest.mark.parametrize(("name", "profile"), EVERY)
+def test_grids_span_from_the_rate_one_field_to_twice_the_needed(name, profile):
+    space = SearchSpace.load(name, profile)
+    if name == "regseg_cityscapes":
+        assert space.sweep.grid == "500:3500:500"  # RegSeg (Gao 2022), Fig. 5
+        return
+    if name == "regseg_camvid":
+        whole = SearchSpace.load(name, "full")
+        grid = grid_of(whole, 479)
+        assert (grid, whole.needed_px) == ((479, 719, 959, 1199, 1439, 1679, 1919), 959)
+        assert space.sweep.grid == whole.sweep.grid
+        return
+    assert space.sweep.grid is None
+    grid = grid_of(space, 13)
+    assert (len(grid), grid[0], grid[-1]) == (7, 13, 2 * space.needed_px)
 
 
 def _load_from(folder: Path, elsewhere: Path) -> str:

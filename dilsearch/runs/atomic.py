@@ -1,6 +1,7 @@
 """Files that are whole or absent: written beside their name, flushed, then renamed."""
 
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def write_atomically(path: Path, content: str | bytes | Callable[[Path], object]
 
     The content goes to a temporary file in the same folder, is flushed to the disk and takes the
     file's name by a rename. If anything fails, the temporary file is removed and the file of
-    before, if any, stays as it was.
+    before, if any, stays as it was. Of several processes that write it at once the last one wins.
 
     Args:
         path: The file; its folder is made if it does not exist.
@@ -29,7 +30,7 @@ def write_atomically(path: Path, content: str | bytes | Callable[[Path], object]
     Raises:
         RunError: If the disk refuses.
     """
-    temporary = path.with_name(f".{path.stem}{_MARK}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}{_MARK}{secrets.token_hex(4)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -52,7 +52,7 @@ _TEXT_COLUMNS = (
 )
 _NEEDED = ("seed", "hashes", "stages")
 _RESTORE = "Restore the file, or start a new run with --out."
-_NAMING = ("name", "title", "profile")
+_NOT_OF_RUNS = ("name", "title", "profile", "sweep")
 _DIFFERENCES_SHOWN = 3
 
 
@@ -113,6 +113,21 @@ class RunFolder:
         folder = Path(path)
         if (folder / RUN_FILE).exists():
             raise cls.open(folder)._occupied()
+
+    @classmethod
+    def refuse_unfit(cls, path: str | Path, space: str) -> None:
+        """Refuse a place where no run can be begun, before anything is written.
+
+        Args:
+            path: The folder, which need not exist.
+            space: The resolved search space as TOML; what a crash left of the same is no hindrance.
+
+        Raises:
+            RunError: If it holds other files, or is none.
+        """
+        folder = Path(path)
+        if folder.exists():
+            _refuse_foreign(folder, space)
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -328,16 +343,27 @@ def _claim(folder: Path, space: str) -> None:
     """Make the folder, or make sure that nothing but leftovers of a crash is in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unusable(folder, error) from None
+    _refuse_foreign(folder, space)
+
+
+def _refuse_foreign(folder: Path, space: str) -> None:
+    try:
         foreign = [path.name for path in folder.iterdir() if not _is_leftover(path, space)]
     except OSError as error:
-        raise RunError(
-            f"cannot make the run folder {folder}: {error.strerror}. Choose another with --out."
-        ) from None
+        raise _unusable(folder, error) from None
     if foreign:
         raise RunError(
             f"{folder} holds files that are no run, such as {min(foreign)}. "
             "Write to a new or empty folder with --out."
         )
+
+
+def _unusable(folder: Path, error: OSError) -> RunError:
+    return RunError(
+        f"cannot make the run folder {folder}: {error.strerror}. Choose another with --out."
+    )
 
 
 def _is_leftover(path: Path, space: str) -> bool:
@@ -348,8 +374,8 @@ def _is_leftover(path: Path, space: str) -> bool:
 
 
 def _values(space: str) -> dict[str, Any]:
-    """What a resolved space does, without what it is called."""
-    return {key: value for key, value in tomllib.loads(space).items() if key not in _NAMING}
+    """What a run goes by in a resolved space: neither what that is called, nor its sweep."""
+    return {key: value for key, value in tomllib.loads(space).items() if key not in _NOT_OF_RUNS}
 
 
 def _to_json(document: object) -> str:

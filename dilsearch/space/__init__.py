@@ -2,7 +2,8 @@
 
 Reading is in four small steps: ``locate`` finds the file, ``overlay`` lays a profile
 and the command line's settings over it and remembers where every value came from, ``section``,
-``sections``, ``sites_section``, ``data_sections`` and ``space`` hold the schema, and ``faults``
+``sections``, ``sites_section``, ``sweep_section``,
+``data_sections`` and ``space`` hold the schema, and ``faults``
 turns whatever does not fit into sentences.
 """
 
@@ -25,6 +26,7 @@ from dilsearch.space.sections import (
 )
 from dilsearch.space.sites_section import Schedule, SitesSection
 from dilsearch.space.space import SearchSpace, Setting
+from dilsearch.space.sweep_section import SweepSection
 
 __all__ = [
     "CityscapesData",
@@ -42,6 +44,7 @@ __all__ = [
     "Setting",
     "SitesSection",
     "SpaceEntry",
+    "SweepSection",
     "ThinBarsData",
     "TrainSection",
     "list_spaces",

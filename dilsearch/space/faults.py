@@ -25,6 +25,7 @@ from dilsearch.space.sections import (
     TrainSection,
 )
 from dilsearch.space.sites_section import SitesSection
+from dilsearch.space.sweep_section import SweepSection
 
 SECTIONS: Mapping[str, type[BaseModel]] = {
     "model": ModelSection,
@@ -35,6 +36,7 @@ SECTIONS: Mapping[str, type[BaseModel]] = {
     "retrain": RetrainSection,
     "control": ControlSection,
     "field": FieldSection,
+    "sweep": SweepSection,
 }
 """Section classes by name; ``data`` is missing, since its class depends on its ``name``."""
 

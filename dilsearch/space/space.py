@@ -26,8 +26,9 @@ from dilsearch.space.sections import (
     TrainSection,
 )
 from dilsearch.space.sites_section import SitesSection
+from dilsearch.space.sweep_section import SweepSection
 
-_NAMING = ("name", "title", "profile")
+_NOT_OF_RUNS = ("name", "title", "profile", "sweep")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class SearchSpace(Section):
     retrain: RetrainSection
     control: ControlSection = ControlSection()
     field: FieldSection = FieldSection()
+    sweep: SweepSection = SweepSection()
 
     def broken_rules(self) -> Iterator[Rule]:
         """Something is searched, and warm-up ends before training does."""
@@ -131,8 +133,8 @@ class SearchSpace(Section):
 
     @property
     def hash(self) -> str:
-        """SHA-256 of all values; the names of space and profile do not count."""
-        values = {key: value for key, value in self._document().items() if key not in _NAMING}
+        """SHA-256 of what a run goes by; names, and what is said of a sweep, do not count."""
+        values = {key: value for key, value in self._document().items() if key not in _NOT_OF_RUNS}
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -345,7 +345,7 @@ def test_one_fault_one_sentence(tmp_path, before, after, fault):
         (
             "title=x",
             "there is no section [title]; there are "
-            "model, sites, gap, train, search, retrain, control, field, data",
+            "model, sites, gap, train, search, retrain, control, field, sweep, data",
         ),
         ("data.size_px", "write it as key=value, such as train.batch_size=8"),
         ("data..x=3", "write it as key=value, such as train.batch_size=8"),
