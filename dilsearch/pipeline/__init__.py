@@ -24,6 +24,7 @@ __all__ = [
     "build_relaxed",
     "network_hash",
     "run_stages",
+    "take_back",
 ]
 
 STAGES: Mapping[str, Callable[[Workbench], dict[str, Any]]] = {
@@ -66,7 +67,7 @@ def run_stages(bench: Workbench, stages: Sequence[str], *, force: bool = False) 
             continue
         if stage in _USES_DATA:
             bench.open()  # whatever is wrong with data or device is told before anything changes
-        _take_back(bench, _STALE_AFTER[stage])
+        take_back(bench, _STALE_AFTER[stage])
         bench.folder.begin(stage)
         before, started = bench.folder.seconds(stage), time.monotonic()
         try:
@@ -80,8 +81,13 @@ def run_stages(bench: Workbench, stages: Sequence[str], *, force: bool = False) 
         bench.checkpoint(stage).discard()
 
 
-def _take_back(bench: Workbench, stages: Sequence[str]) -> None:
-    """Remove what stages have written, because what they stand on is made again."""
+def take_back(bench: Workbench, stages: Sequence[str]) -> None:
+    """Remove what stages have written, because what they stand on is made again.
+
+    Args:
+        bench: The run.
+        stages: Keys of ``STAGES``; those that have not begun are passed over.
+    """
     stale = [stage for stage in stages if stage in bench.folder.stages]
     if not stale:
         return

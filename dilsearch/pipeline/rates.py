@@ -103,6 +103,25 @@ def control_rates(
     return plan.replace(_scheduled(schedule, plan.sites, "rate"))
 
 
+def first_plans(space: SearchSpace, form: DilationPlan) -> dict[str, DilationPlan]:
+    """The rates that a sweep tries before it proposes any, by what they are called.
+
+    Args:
+        space: What it says of sweeps.
+        form: The sites, and what their rates stand for.
+
+    Raises:
+        SpaceError: If a schedule has another number of sites or branches.
+        ModelError: If no published rates have the name.
+    """
+    return {
+        schedule if isinstance(schedule, str) else f"list {number}": form.replace(
+            _scheduled(schedule, form.sites, "sweep.first")
+        )
+        for number, schedule in enumerate(space.sweep.first, start=1)
+    }
+
+
 def _scheduled(
     schedule: Schedule, sites: Mapping[str, SiteRates], key: str
 ) -> dict[str, tuple[float, ...]]:

@@ -3,7 +3,7 @@
 A stage returns what it has to say in ``summary.json``, which the pipeline merges and writes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from dilsearch.errors import RunError
-from dilsearch.geometry import FieldTable, project
+from dilsearch.geometry import FieldGraph, FieldTable, project
 from dilsearch.pipeline.frames import changes_frame, field_frame, whole_rates
+from dilsearch.pipeline.randomness import lent_generators
 from dilsearch.pipeline.rates import control_rates, present_plan
 from dilsearch.pipeline.workbench import Workbench
 from dilsearch.plan import DilationPlan
@@ -23,6 +24,7 @@ from dilsearch.surgery import field_graph, load, read_plan, save
 from dilsearch.surgery.rates import rate_limits, weight_parameters
 from dilsearch.training import (
     Evaluation,
+    Hooks,
     LogitsLoss,
     build_loss,
     evaluate,
@@ -110,26 +112,33 @@ def run_convert(bench: Workbench) -> Summary:
     assert graph is not None  # the workbench always traces
     projection = project(plan, graph, bench.space.gap.policy, limits=rate_limits(model))
     bench.folder.write_csv("projection.csv", changes_frame(projection))
-    table = graph.propagate(projection.plan)
-    bench.folder.write_csv("field.csv", field_frame(table))
-    bench.folder.write_text("plan.json", projection.plan.to_json())
-    bench.folder.note_hash("plan", projection.plan.hash)
+    summary = keep_plan(bench, projection.plan, graph)
     for violation in projection.violations:
         bench.reporter.say(violation)
+    return summary
+
+
+def keep_plan(bench: Workbench, plan: DilationPlan, graph: FieldGraph) -> Summary:
+    """Write the plan that is retrained and its field table, wherever it comes from."""
+    table = graph.propagate(plan)
+    bench.folder.write_csv("field.csv", field_frame(table))
+    bench.folder.write_text("plan.json", plan.to_json())
+    bench.folder.note_hash("plan", plan.hash)
     return {
         "plan": {
-            "rates": {site: whole_rates(rates) for site, rates in projection.plan.sites.items()},
+            "rates": {site: whole_rates(rates) for site, rates in plan.sites.items()},
             "field_px": largest_field_px(table),
             "needed_px": bench.space.needed_px,
             "bound_ok": table.bound_ok,
-            "holes": graph.coverage(projection.plan).holes,
+            "holes": graph.coverage(plan).holes,
         }
     }
 
 
 def run_retrain(bench: Workbench) -> Summary:
     """Train the integer network from scratch."""
-    return _train_integer_network(bench, "retrain", read_plan_file(bench, "plan.json"))
+    plan = read_plan_file(bench, "plan.json")
+    return _train_integer_network(bench, "retrain", plan, bench.retrain_hooks)
 
 
 def run_control(bench: Workbench) -> Summary:
@@ -145,17 +154,9 @@ def run_evaluate(bench: Workbench) -> Summary:
     for network in NETWORK_FILES:
         if not bench.folder.is_finished(STAGE_OF[network]):
             continue
-        model = _trained_network(bench, network)
+        model = trained_network(bench, network)
         bench.reporter.say(f"evaluating the {NETWORK_NAMES[network]} network")
-        result = evaluate(
-            model,
-            bench.data.validation,
-            classes=bench.num_classes,
-            fabric=bench.fabric,
-            batch_size=bench.space.train.batch_size,
-            regions=bench.data.regions,
-            keep=SHOWN_PREDICTIONS,
-        )
+        result = score_network(bench, model, keep=SHOWN_PREDICTIONS)
         counts += [(network, region, matrix) for region, matrix in result.counts.items()]
         summary[network] = {"val": validation_scores(result)}
         arrays[network] = _as_pictures(result.predictions)
@@ -171,6 +172,19 @@ def run_evaluate(bench: Workbench) -> Summary:
         for name, colour in zip(bench.data.class_names, bench.data.palette.tolist(), strict=True)
     ]
     return summary
+
+
+def score_network(bench: Workbench, model: nn.Module, *, keep: int = 0) -> Evaluation:
+    """Count a network's hits and misses on the validation set, keeping a few predictions."""
+    return evaluate(
+        model,
+        bench.data.validation,
+        classes=bench.num_classes,
+        fabric=bench.fabric,
+        batch_size=bench.space.train.batch_size,
+        regions=bench.data.regions,
+        keep=keep,
+    )
 
 
 def read_plan_file(bench: Workbench, name: str) -> DilationPlan:
@@ -208,10 +222,18 @@ def largest_field_px(table: FieldTable) -> int:
     return max(field.size_px for field in table.at(table.last_site))
 
 
-def _train_integer_network(bench: Workbench, stage: str, plan: DilationPlan) -> Summary:
-    model = bench.integer_network(plan).to(bench.fabric.device)
-    steps = bench.space.retrain_steps
-    with bench.reporter.training(stage, steps) as watch:
+def _train_integer_network(
+    bench: Workbench,
+    stage: str,
+    plan: DilationPlan,
+    hooks: Callable[[nn.Module], Hooks] | None = None,
+) -> Summary:
+    steps, device = bench.space.retrain_steps, bench.fabric.device
+    model = bench.integer_network(plan).to(device)
+    with (
+        bench.reporter.training(stage, steps) as watch,
+        lent_generators(device, "retrain", bench.seed),  # for networks that draw, as by dropout
+    ):
         history = fit(
             model,
             bench.batches("retrain", steps),
@@ -219,6 +241,7 @@ def _train_integer_network(bench: Workbench, stage: str, plan: DilationPlan) -> 
             optimizers=(_weight_optimizer(bench, model, list(model.parameters())),),
             loss=_loss(bench),
             schedule=bench.schedule(steps),
+            hooks=hooks(model) if hooks is not None else None,
             checkpoint=bench.checkpoint(stage, plan),
             watch=watch,
         )
@@ -229,7 +252,8 @@ def _train_integer_network(bench: Workbench, stage: str, plan: DilationPlan) -> 
     return {stage: {"steps": steps, "field_px": largest_field_px(graph.propagate(plan))}}
 
 
-def _trained_network(bench: Workbench, network: str) -> nn.Module:
+def trained_network(bench: Workbench, network: str) -> nn.Module:
+    """One of the networks of ``NETWORK_FILES``, with the weights that its stage has written."""
     path = bench.folder.path(NETWORK_FILES[network])
     if network == "fractional":
         return load(bench.relaxed_network(), path)

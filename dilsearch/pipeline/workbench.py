@@ -1,6 +1,7 @@
 """What the stages of one run share: its folder, space, data, device and networks."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from dilsearch.progress import Reporter
 from dilsearch.runs import RunFolder
 from dilsearch.space import SearchSpace
 from dilsearch.surgery import discretize
-from dilsearch.training import Checkpoint, PolySchedule, open_fabric
+from dilsearch.training import Checkpoint, Hooks, PolySchedule, open_fabric
 from dilsearch.training.loop import Batches
 
 CHECKPOINT_STEPS = 100
@@ -73,12 +74,14 @@ class Workbench:
         resources: Space, data and device.
         seed: Seeds weights, data order and augmentation; never the validation set.
         reporter: Where progress is shown.
+        retrain_hooks: From the network that is retrained to what happens around its steps.
     """
 
     folder: RunFolder
     resources: Resources
     seed: int
     reporter: Reporter = field(default_factory=Reporter)
+    retrain_hooks: Callable[[nn.Module], Hooks] | None = None
 
     @property
     def space(self) -> SearchSpace:
