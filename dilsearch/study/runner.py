@@ -1,31 +1,17 @@
-"""The runs of a study, each in a process of its own, some at a time.
+"""The runs of a study, each in a process of its own, some at a time."""
 
-Threads start the processes and wait for them; all that is said and decided is said and decided in
-the thread that called. The processes are groups of their own, so that a Ctrl-C in the terminal
-reaches them once, through here, and not twice: their second one gives up a step half done.
-"""
-
-import os
-import queue
-import signal
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
+from dilsearch.crew import Crew, Ended, Job, Stopping, command_of, environments
 from dilsearch.errors import Interrupted, RunError
 from dilsearch.progress import Reporter
 from dilsearch.study.cases import Case
 from dilsearch.study.folders import is_finished
 from dilsearch.study.tables import result_in_words
 
-_POLL_SECONDS: Final = 0.1
 _NAMED: Final = 5
 
 
@@ -87,183 +73,30 @@ def run_cases(
         reporter.say(f"{len(finished)} of {len(cases)} finished already")
     outcome = Outcome(finished=finished)
     waiting = [case for case in cases if case not in set(finished)]
-    commands = [(case, command_of(case.words(root, data, device))) for case in waiting]
-    crew = _Crew(commands, min(workers, len(commands)), _environment(workers))
-    with _noted_interrupts() as interrupts, closing(crew.work(interrupts)) as results:
-        for ended in results:
-            if ended is None:
-                _say_stopping(reporter, crew.heeded, len(crew.processes))
-                continue
-            _note(ended, outcome, root, reporter, total=len(cases), stopped=crew.heeded > 0)
-    outcome.interrupted = crew.heeded > 0
+    shared = environments(workers)[0]
+    jobs = [Job(case, command_of(case.words(root, data, device)), shared) for case in waiting]
+    crew = Crew(jobs, min(workers, len(jobs)))
+    with crew.at_work() as events:
+        for event in events:
+            if isinstance(event, Stopping):
+                _say_stopping(reporter, event)
+            else:
+                _note(event, outcome, root, reporter, total=len(cases), stopped=crew.interrupted)
+    outcome.interrupted = crew.interrupted
     return outcome
 
 
-def command_of(words: Sequence[str]) -> list[str]:
-    """The command that runs a ``dilsearch`` command line with this very interpreter."""
-    return [sys.executable, "-m", "dilsearch", *words[1:]]
-
-
-def _environment(workers: int) -> dict[str, str]:
-    """Processes that each take every core slow each other about tenfold, so each gets its share.
-
-    A single one is left alone, and so is a number of threads that the user has set.
-    """
-    if workers == 1:
-        return dict(os.environ)
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    return {"OMP_NUM_THREADS": str(threads), **os.environ}
-
-
-@dataclass(frozen=True)
-class _Ended:
-    """How one process ended; ``fault`` is what kept it from being started or waited for."""
-
-    case: Case
-    code: int = 0
-    stderr: str = ""
-    seconds: float = 0.0
-    fault: Exception | None = None
-
-
-@dataclass
-class _Interrupts:
-    """How often the user has asked to stop."""
-
-    count: int = 0
-
-
-@contextmanager
-def _noted_interrupts() -> Iterator[_Interrupts]:
-    """Count Ctrl-C and SIGTERM instead of raising; outside the main thread nothing changes."""
-    interrupts = _Interrupts()
-    if threading.current_thread() is not threading.main_thread():
-        yield interrupts
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        interrupts.count += 1
-
-    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield interrupts
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-class _Crew:
-    """Threads that take commands from one list, and the processes they have started.
-
-    Args:
-        commands: Cases and how they are started, in order.
-        workers: How many threads.
-        environment: Environment of the processes.
-    """
-
-    def __init__(
-        self,
-        commands: Sequence[tuple[Case, list[str]]],
-        workers: int,
-        environment: Mapping[str, str],
-    ) -> None:
-        self.heeded = 0
-        self.processes: set[subprocess.Popen[str]] = set()
-        self._commands = list(commands)
-        self._environment = environment
-        self._ended: queue.SimpleQueue[_Ended | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._labour) for _ in range(workers)]
-
-    def work(self, interrupts: _Interrupts) -> Generator[_Ended | None, None, None]:
-        """Run everything; gives each process that ended, and None for each interrupt heeded."""
-        for thread in self._threads:
-            thread.start()
-        busy = len(self._threads)
-        try:
-            while busy:
-                if interrupts.count > self.heeded:
-                    # One after the other: a process takes whichever signal is first as a request.
-                    self._heed(self.heeded + 1)
-                    yield None
-                try:
-                    # Short waits, because a signal is noticed only between them.
-                    ended = self._ended.get(timeout=_POLL_SECONDS)
-                except queue.Empty:
-                    continue
-                busy -= ended is None
-                if ended is not None:
-                    yield ended
-        finally:
-            if busy:  # a fault of ours: no process is left without anybody waiting for it
-                self._heed(self.heeded + 1)
-            for thread in self._threads:
-                thread.join()
-
-    def _heed(self, count: int) -> None:
-        with self._lock:
-            self.heeded = count
-            for process in self.processes:
-                if count == 1:
-                    _interrupt(process)
-                elif count == 2:
-                    process.terminate()
-                else:
-                    process.kill()
-
-    def _labour(self) -> None:
-        try:
-            while (begun := self._begin()) is not None:
-                self._ended.put(self._wait(*begun) if isinstance(begun, tuple) else begun)
-        finally:
-            self._ended.put(None)
-
-    def _begin(self) -> tuple[Case, subprocess.Popen[str]] | _Ended | None:
-        with self._lock:  # nothing is started once an interrupt has been heeded
-            if self.heeded or not self._commands:
-                return None
-            case, command = self._commands.pop(0)
-            try:
-                process = _start(command, self._environment)
-            except (OSError, ValueError) as error:
-                return _Ended(case, fault=error)
-            self.processes.add(process)
-            return case, process
-
-    def _wait(self, case: Case, process: subprocess.Popen[str]) -> _Ended:
-        started = time.monotonic()
-        try:
-            _, stderr = process.communicate()
-        finally:
-            with self._lock:
-                self.processes.discard(process)
-        return _Ended(case, process.returncode, stderr, time.monotonic() - started)
-
-
-def _start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        env=environment,
-        process_group=0 if os.name == "posix" else None,
-    )
-
-
-def _interrupt(process: subprocess.Popen[str]) -> None:
-    if os.name == "posix":  # elsewhere the console has told the process itself
-        process.send_signal(signal.SIGINT)
-
-
 def _note(
-    ended: _Ended, outcome: Outcome, root: Path, reporter: Reporter, *, total: int, stopped: bool
+    ended: Ended[Case],
+    outcome: Outcome,
+    root: Path,
+    reporter: Reporter,
+    *,
+    total: int,
+    stopped: bool,
 ) -> None:
     """Enter how a process ended, and say so."""
-    case = ended.case
+    case = ended.key
     try:
         if ended.fault is None and ended.code == 0 and is_finished(case, root):
             result = result_in_words(root, case)
@@ -279,23 +112,16 @@ def _note(
         reporter.say(f"{case}: failed: {reason}")
 
 
-def _reason(ended: _Ended, root: Path) -> str:
-    if ended.fault is not None:
-        return f"the process could not be started ({ended.fault})"
-    lines = [line.strip() for line in ended.stderr.splitlines() if line.strip()]
-    if ended.code == 0:
+def _reason(ended: Ended[Case], root: Path) -> str:
+    if ended.fault is None and ended.code == 0:
         return (
-            f"{root / ended.case.folder} is not finished, or holds the run of another command. "
+            f"{root / ended.key.folder} is not finished, or holds the run of another command. "
             "Remove it, or write elsewhere with --out."
         )
-    told = [number for number, line in enumerate(lines) if line.startswith("dilsearch: ")]
-    # a list of faults goes on below its heading; warnings stand above it
-    last = lines[told[-1] if told else -1 :]
-    return " ".join(last).removeprefix("dilsearch: ") or f"exit code {ended.code}"
+    return ended.reason
 
 
-def _say_stopping(reporter: Reporter, count: int, processes: int) -> None:
-    what = {1: "interrupting", 2: "ending"}.get(count, "killing")
-    runs = "1 run" if processes == 1 else f"{processes} runs"
+def _say_stopping(reporter: Reporter, stopping: Stopping) -> None:
+    runs = "1 run" if stopping.processes == 1 else f"{stopping.processes} runs"
     hint = "; each writes a checkpoint first, and Ctrl-C again ends them at once"
-    reporter.say(f"{what} {runs} at work{hint if count == 1 else ''}")
+    reporter.say(f"{stopping.deed} {runs} at work{hint if stopping.count == 1 else ''}")
