@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from dilsearch.cli.many import bench, compare, study, sweep
 from dilsearch.cli.options import (
     CheckOption,
     CsvOption,
@@ -197,13 +198,15 @@ def report(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write figures and report.html from the files of a run."""
+    """Write figures and report.html from the files of a run or sweep."""
     from dilsearch.cli.output import show_result
+    from dilsearch.cli.sweep_output import has_tables, show_sweep
     from dilsearch.progress import Reporter
     from dilsearch.report import write_report
 
-    page = write_report(folder)
-    show_result(folder, page, Reporter(quiet=quiet), as_json=as_json)
+    page, reporter = write_report(folder), Reporter(quiet=quiet)
+    show = show_sweep if has_tables(folder) else show_result
+    show(folder, page, reporter, as_json=as_json)
 
 
 @app.command()
@@ -272,111 +275,8 @@ def analyze(
         raise typer.Exit(code)
 
 
-@app.command()
-def study(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[STUDY]", help="The study; without it they are listed.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder to write; default studies/STUDY.")
-    ] = None,
-    part: Annotated[
-        list[str] | None,
-        typer.Option("--part", metavar="NAME", help="Run this part only; may be repeated."),
-    ] = None,
-    variant: Annotated[
-        list[str] | None,
-        typer.Option("--variant", metavar="NAME", help="Run this variant only; may be repeated."),
-    ] = None,
-    seeds: Annotated[
-        str | None, typer.Option("--seeds", help="Seeds for every part, as in 0-9 or 0,1,2.")
-    ] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Runs at a time.")] = 1,
-    data: DataOption = None,
-    device: DeviceOption = "auto",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the commands of the runs and do nothing.")
-    ] = False,
-    tables_only: Annotated[
-        bool, typer.Option("--tables-only", help="Run nothing; write table and figures.")
-    ] = False,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Run a space under several variants and seeds; writes one table and its figures."""
-    from dilsearch.cli.study import StudyOptions, list_studies, run_study
-
-    if name is None:
-        list_studies(as_json=as_json)
-        return
-    run_study(
-        StudyOptions(
-            name=name,
-            out=out,
-            parts=part or [],
-            variants=variant or [],
-            seeds=seeds,
-            workers=workers,
-            data=data,
-            device=device,
-            dry_run=dry_run,
-            tables_only=tables_only,
-            quiet=quiet,
-            as_json=as_json,
-        )
-    )
-
-
-@app.command()
-def bench(
-    case: Annotated[
-        list[str] | None,
-        typer.Option("--case", metavar="NAME", help="Measure this case only; may be repeated."),
-    ] = None,
-    listed: Annotated[
-        bool, typer.Option("--list", help="List the cases and contestants instead.")
-    ] = False,
-    rounds: Annotated[
-        int | None, typer.Option("--rounds", min=1, help="Rounds that count; default 15.")
-    ] = None,
-    without: Annotated[
-        list[str] | None,
-        typer.Option("--without", metavar="NAME", help="Leave this contestant out; repeatable."),
-    ] = None,
-    device: DeviceOption = "auto",
-    precision: Annotated[
-        str, typer.Option("--precision", help="float32, or bfloat16 by autocast.")
-    ] = "float32",
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="CPU threads; default torch's choice.")
-    ] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Small sizes, to see that everything works.")
-    ] = False,
-    out: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("bench"),
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Measure what fractional convolution costs beside other ways to do it."""
-    from dilsearch.cli.bench import BenchOptions, list_cases, run_bench
-
-    if listed:
-        list_cases(as_json=as_json)
-        return
-    run_bench(
-        BenchOptions(
-            cases=case or [],
-            rounds=rounds,
-            without=without or [],
-            device=device,
-            precision=precision,
-            threads=threads,
-            quick=quick,
-            out=out,
-            quiet=quiet,
-            as_json=as_json,
-        )
-    )
+for _command in (sweep, study, compare, bench):
+    app.command()(_command)
 
 
 def _stage(

@@ -125,3 +125,87 @@ StrictOption = Annotated[
     bool,
     typer.Option("--strict", help="Exit code 1 if a bound is broken or an output misses pixels."),
 ]
+GridOption = Annotated[
+    str | None,
+    typer.Option(
+        "--grid",
+        metavar="FIRST:LAST:STEP",
+        help="Fields in px to aim at, as in 500:3500:500; default the grid of the space.",
+    ),
+]
+TrialsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--trials", min=1, help="Let Optuna propose the plans, so many; without it, a grid."
+    ),
+]
+TotalOption = Annotated[
+    int | None,
+    typer.Option(
+        "--total",
+        min=1,
+        help="Finished trials of the whole study, where --trials is only this command's share.",
+    ),
+]
+SeedsOption = Annotated[
+    str | None,
+    typer.Option("--seeds", help="Seeds of every target of a grid, as in 0-9; default 0-2."),
+]
+SamplerSeedOption = Annotated[
+    int | None,
+    typer.Option("--seed", min=0, help="Seed of training and proposals with --trials; default 0."),
+]
+ObjectivesOption = Annotated[
+    str,
+    typer.Option(
+        "--objectives", metavar="NAMES", help="miou or another score; miou,latency for two."
+    ),
+]
+PrunerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pruner", help="median, hyperband or none; default median, with --trials and one score."
+    ),
+]
+StorageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        metavar="URL",
+        help="Optuna storage, or a .journal file; default a SQLite file in the folder.",
+    ),
+]
+StudyOption = Annotated[
+    str | None,
+    typer.Option("--study", metavar="NAME", help="Name of the study; default from the space."),
+]
+WorkersOption = Annotated[
+    int, typer.Option("--workers", min=1, help="Processes on this machine, one GPU each.")
+]
+GiveUpOption = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--give-up",
+        metavar="NUMBER",
+        min=0,
+        help="Count this running trial as failed, where a storage has no heartbeats; repeatable.",
+    ),
+]
+HeartbeatOption = Annotated[
+    int, typer.Option("--heartbeat", min=1, metavar="SECONDS", help="Time between signs of life.")
+]
+GraceOption = Annotated[
+    int,
+    typer.Option(
+        "--grace", min=1, metavar="SECONDS", help="Silence after which a worker counts as dead."
+    ),
+]
+SweepOutOption = Annotated[
+    Path | None,
+    typer.Option("--out", help="Folder to write; default runs/SPACE-grid or runs/SPACE-tpe-seedN."),
+]
+WorkerOption = Annotated[
+    bool,
+    # How --workers starts its processes: they train, and leave tables and page to the command.
+    typer.Option("--worker", hidden=True),
+]

@@ -11,7 +11,7 @@ from dilsearch.errors import Interrupted, RunError
 from dilsearch.pipeline import STAGES, Resources, Workbench, network_hash, run_stages
 from dilsearch.progress import Reporter
 from dilsearch.report import write_report
-from dilsearch.runs import RunFolder
+from dilsearch.runs import RUN_FILE, RunFolder
 from dilsearch.space import SearchSpace
 from dilsearch.space.locate import did_you_mean
 
@@ -39,19 +39,14 @@ def chosen_stages(text: str) -> list[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """What ``run`` and ``search`` are asked for."""
+class SpaceOptions:
+    """A space as a command line gives it, and what it is to be trained with."""
 
     space: str
     data: Path | None
-    out: Path | None
     profile: str | None
-    seed: int
     device: str
     overrides: Sequence[str]
-    resume: bool
-    quiet: bool
-    stages: str | None = None
     network: GivenNetwork | None = None
     sites: Sequence[str] = ()
 
@@ -66,17 +61,39 @@ class RunOptions:
             self.space, self.profile, (*given, *self.overrides), sites=self.sites
         )
 
-    def words(self, command: str, out: Path) -> list[str]:
-        """The command line, without where its data lies and what it runs on."""
-        words = ["dilsearch", command, self.space, "--out", str(out), "--seed", str(self.seed)]
-        words += self.network.words if self.network is not None else []
+    @property
+    def space_words(self) -> list[str]:
+        """What the command line says of the space, behind its name."""
+        words = [*self.network.words] if self.network is not None else []
         for sites in self.sites:
             words += ["--sites", sites]
         words += ["--profile", self.profile] if self.profile else []
         for override in self.overrides:
             words += ["--set", override]
-        words += ["--stages", self.stages] if self.stages else []
         return words
+
+    @property
+    def place_words(self) -> list[str]:
+        """What the command line says of this machine: where data lies, and what it runs on."""
+        words = ["--data", str(self.data)] if self.data else []
+        return words + (["--device", self.device] if self.device != "auto" else [])
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(SpaceOptions):
+    """What ``run`` and ``search`` are asked for."""
+
+    out: Path | None
+    seed: int
+    resume: bool
+    quiet: bool
+    stages: str | None = None
+
+    def words(self, command: str, out: Path) -> list[str]:
+        """The command line, without where its data lies and what it runs on."""
+        words = ["dilsearch", command, self.space, "--out", str(out), "--seed", str(self.seed)]
+        words += self.space_words
+        return words + (["--stages", self.stages] if self.stages else [])
 
 
 @dataclass
@@ -104,6 +121,7 @@ class Session:
         """
         space = options.load_space()
         path = options.out or Path("runs") / f"{space.name}-seed{options.seed}"
+        _refuse_sweep(path)
         if not options.resume:
             RunFolder.refuse_occupied(path)
         network = None if options.network is None else options.network.maker(space)
@@ -123,10 +141,8 @@ class Session:
         folder.require_hash("space", space.hash)
         if network is not None:
             require_network(folder, network_hash(relaxed))
-        words += ["--data", str(options.data)] if options.data else []
-        words += ["--device", options.device] if options.device != "auto" else []
         bench = Workbench(folder, resources, options.seed, Reporter(quiet=options.quiet))
-        return cls(bench, shlex.join([*words, "--resume"]))
+        return cls(bench, shlex.join([*words, *options.place_words, "--resume"]))
 
     @classmethod
     def open(
@@ -171,3 +187,16 @@ class Session:
         path = self.bench.folder.path()
         page = write_report(path) if report else None
         show_result(path, page, self.bench.reporter, as_json=as_json)
+
+
+def _refuse_sweep(path: Path) -> None:
+    """Refuse the folder of a sweep, whose plan was never searched, to a run.
+
+    Raises:
+        RunError: If it is one.
+    """
+    if (path / RUN_FILE).exists() and "sweep" in RunFolder.open(path).stages:
+        raise RunError(
+            f"{path} holds a sweep, which 'dilsearch sweep' goes on with. Write elsewhere with "
+            "--out."
+        )
