@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dilsearch.analysis import Analysis, analyze, effective_field, measure_support
+    from dilsearch.baselines.manual import manual_schedule
+    from dilsearch.baselines.suggest import suggest_plan
     from dilsearch.geometry.field import Field, join
     from dilsearch.geometry.gaps import max_rate
     from dilsearch.geometry.graph import FieldGraph
@@ -87,6 +89,7 @@ __all__ = [
     "freeze_rates",
     "join",
     "load",
+    "manual_schedule",
     "max_rate",
     "measure_support",
     "param_groups",
@@ -100,6 +103,7 @@ __all__ = [
     "saved_plan",
     "search_rates",
     "set_output_stride",
+    "suggest_plan",
     "trace_graph",
     "unfreeze_rates",
     "weight_parameters",
@@ -137,6 +141,7 @@ _HOMES = {
     "freeze_rates": "dilsearch.surgery",
     "join": "dilsearch.geometry.field",
     "load": "dilsearch.surgery",
+    "manual_schedule": "dilsearch.baselines.manual",
     "max_rate": "dilsearch.geometry.gaps",
     "measure_support": "dilsearch.analysis",
     "param_groups": "dilsearch.search",
@@ -150,6 +155,7 @@ _HOMES = {
     "saved_plan": "dilsearch.surgery",
     "search_rates": "dilsearch.search",
     "set_output_stride": "dilsearch.surgery",
+    "suggest_plan": "dilsearch.baselines.suggest",
     "trace_graph": "dilsearch.tracing",
     "unfreeze_rates": "dilsearch.surgery",
     "weight_parameters": "dilsearch.surgery",

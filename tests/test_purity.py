@@ -198,7 +198,9 @@ WITHOUT_MODEL = {
     "fractional_conv2d",
     "fractional_conv3d",
     "join",
+    "manual_schedule",
     "max_rate",
+    "suggest_plan",
 }
 """Public functions that are given no model."""
 

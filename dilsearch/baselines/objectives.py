@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -13,6 +14,11 @@ Direction: TypeAlias = Literal["maximize", "minimize"]
 _COLUMNS: Final = {"miou": "mean_iou", "latency": "latency_ms"}
 _LATENCY: Final = "latency_ms"
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def column_of(name: str) -> str:
+    """Where the values of an objective stand in a table of trials."""
+    return _COLUMNS.get(name, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,7 @@ class Objectives:
     @property
     def columns(self) -> tuple[str, ...]:
         """Where their values stand in a table of trials."""
-        return tuple(_COLUMNS.get(name, name) for name in self.names)
+        return tuple(column_of(name) for name in self.names)
 
     @property
     def primary(self) -> str:
@@ -82,6 +88,20 @@ class Objectives:
         """Whether the time of a forward pass has to be measured."""
         return _LATENCY in self.columns
 
+    def require_scores(self, known: Iterable[str]) -> None:
+        """Refuse names that are no scores, before any network is trained for them.
+
+        Args:
+            known: Names of the scores that the data set has.
+
+        Raises:
+            SweepError: If an objective is not among them.
+        """
+        scores = tuple(known)
+        for name, column in zip(self.names, self.columns, strict=True):
+            if column != _LATENCY:
+                _require_known(name, column, scores)
+
     def values(self, result: TrialResult) -> list[float]:
         """Their values in the result of a trial, in order.
 
@@ -97,12 +117,16 @@ class Objectives:
         ]
 
 
-def _number(name: str, column: str, known: dict[str, float | None]) -> float:
+def _require_known(name: str, column: str, known: Collection[str]) -> None:
     if column not in known:
         raise SweepError(
             f"objective '{name}' is not among the scores of this data set, "
             f"{', '.join(known) or 'which has none'}; choose one of these"
         )
+
+
+def _number(name: str, column: str, known: dict[str, float | None]) -> float:
+    _require_known(name, column, known)
     value = known[column]
     if value is None or not math.isfinite(value):
         raise SweepError(

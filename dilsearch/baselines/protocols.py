@@ -12,11 +12,11 @@ from optuna.samplers import BaseSampler
 
 from dilsearch.baselines.constraints import set_constraints
 from dilsearch.baselines.firsts import FirstPlan, fit_first
-from dilsearch.baselines.manual import ManualSchedule, manual_schedule, manual_schedules
+from dilsearch.baselines.manual import ManualSchedule, manual_schedules
+from dilsearch.baselines.record import rates_in_words
 from dilsearch.baselines.samplers import make_fixed_sampler, make_tpe_sampler, trial_seed
-from dilsearch.baselines.shares import rates_from_shares, share_names
 from dilsearch.baselines.slots import SLOT
-from dilsearch.baselines.table import rates_in_words
+from dilsearch.baselines.suggest import suggest_plan
 from dilsearch.baselines.trial import Slot, Suggestion
 from dilsearch.errors import SweepError
 from dilsearch.geometry import FieldGraph, Limits
@@ -115,12 +115,9 @@ class GridProtocol:
         """The schedule of the trial's target."""
         target_px = trial.suggest_int("target_px", min(self._targets_px), max(self._targets_px))
         seed = trial.suggest_int("seed", min(self._seeds), max(self._seeds))
-        # a target that is none of the grid's may be asked for by hand, in a dashboard
-        schedule = self._schedules.get(target_px) or manual_schedule(
-            target_px, self._form, self._graph, limits=self._limits
-        )
-        set_constraints(trial, schedule.plan, self._graph, enforce=True)
-        return Suggestion(schedule.plan, seed, target_px, self._remarks(target_px))
+        plan = self._schedules[target_px].plan
+        set_constraints(trial, plan, self._graph, enforce=True)
+        return Suggestion(plan, seed, target_px, self._remarks(target_px))
 
     def sampler(self, trial_number: int) -> BaseSampler:
         """One that is never asked, since slots decide every parameter."""
@@ -183,7 +180,6 @@ class TpeProtocol:
     ) -> None:
         self._form, self._graph, self._limits = form, graph, limits
         self._enforce, self._seed = enforce, seed
-        self._names = share_names(form)
         self._first: dict[str, FirstPlan] = {
             f"first {name}": fit_first(name, plan, form, graph, limits=limits, enforce=enforce)
             for name, plan in first.items()
@@ -203,11 +199,9 @@ class TpeProtocol:
 
     def suggest(self, trial: optuna.Trial) -> Suggestion:
         """The plan that the trial's shares stand for."""
-        shares = {name: trial.suggest_float(name, 0.0, 1.0) for name in self._names}
-        plan = rates_from_shares(
-            shares, self._form, self._graph, limits=self._limits, enforce=self._enforce
+        plan = suggest_plan(
+            trial, self._form, self._graph, limits=self._limits, enforce=self._enforce
         )
-        set_constraints(trial, plan, self._graph, enforce=self._enforce)
         first = self._first.get(trial.user_attrs.get(SLOT, ""))
         return Suggestion(plan, self._seed, remarks=first.remarks if first else ())
 

@@ -6,7 +6,20 @@ The names are one and the same, so that a table made from a study and a dashboar
 from collections.abc import Mapping
 from typing import Final
 
+from dilsearch.plan import DilationPlan, shown_rates
+
 TRIALS_FILE: Final = "trials.csv"
+
+_IN_WORDS: Final = {
+    "mean_iou": "mean IoU",
+    "freq_weighted_iou": "frequency-weighted IoU",
+    "latency_ms": "latency (ms)",
+}
+
+
+def column_in_words(column: str) -> str:
+    """A column of figures as people call it: ``mean IoU``, ``far accuracy``, ``latency (ms)``."""
+    return _IN_WORDS.get(column, column.replace("_", " "))
 
 
 def trial_folder(number: int) -> str:
@@ -14,9 +27,14 @@ def trial_folder(number: int) -> str:
     return f"trials/{number:04d}"
 
 
+def rates_in_words(plan: DilationPlan) -> str:
+    """The rates of every site, as a person reads them."""
+    return ", ".join(f"{site} {shown_rates(rates)}" for site, rates in plan.sites.items())
+
+
 TRIAL_TYPES: Final[Mapping[str, str]] = {
     "number": "Int64",
-    "state": "object",  # complete, pruned, failed, running or waiting
+    "state": "object",  # complete, pruned, failed, interrupted, running or waiting
     "slot": "object",
     "seed": "Int64",
     "target_px": "Int64",

@@ -7,37 +7,38 @@ file or in Redis, does not.
 
 import importlib.util
 import json
-import random
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, NoReturn, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalRedisBackend
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError
+from sqlalchemy import URL
 
-from dilsearch.baselines.sqlite_file import BUSY_SECONDS, SqliteStorage, keep_a_log
+from dilsearch.baselines.addresses import shown_url as shown_url
+from dilsearch.baselines.databases import (
+    KINDS,
+    check_parent,
+    full_text,
+    make_database,
+    read_url,
+    refuse,
+)
+from dilsearch.baselines.databases import cause_of as cause_of
 from dilsearch.errors import SweepError
 from dilsearch.runs.differences import differences
 
-STUDY_FILE: Final = "study.db"
+DATABASE_FILE: Final = "study.db"
 DESCRIPTION: Final = "description"
 """User attribute of a study that says what its workers have to agree on."""
 
 _JOURNAL_SUFFIXES: Final = (".journal", ".log")
-_OPENING_ATTEMPTS: Final = 20
 _PATIENCE_SECONDS: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
-_KINDS: Final = (
-    "Give a URL such as postgresql://user@host/name or sqlite:////path/study.db, "
-    "or a file whose name ends in .journal"
-)
-
 _Result = TypeVar("_Result")
 
 
@@ -88,16 +89,16 @@ def open_storage(
     beat = (heartbeat_seconds, grace_seconds)
     if text is None:
         folder.mkdir(parents=True, exist_ok=True)
-        return _open_database(URL.create("sqlite", database=str(folder / STUDY_FILE)), *beat)
+        return _open_database(URL.create("sqlite", database=str(folder / DATABASE_FILE)), *beat)
     if text.startswith(("redis://", "rediss://")):
         return _open_redis(text, *beat)
     if text.startswith("journal:"):
         return _open_journal(Path(text.removeprefix("journal:")), *beat)
     if "://" in text:
-        return _open_database(_url_of(text), *beat)
+        return _open_database(read_url(text), *beat)
     if text.endswith(_JOURNAL_SUFFIXES):
         return _open_journal(Path(text), *beat)
-    raise SweepError(f"storage '{text}' is neither a URL nor a journal file. {_KINDS}.")
+    raise SweepError(f"storage '{shown_url(text)}' is neither a URL nor a journal file. {KINDS}.")
 
 
 def open_study(
@@ -175,28 +176,9 @@ def _check_times(heartbeat_seconds: int, grace_seconds: int) -> None:
         )
 
 
-def _url_of(text: str) -> URL:
-    try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):
-        # The text may hold a password, so that only its first part is repeated.
-        raise SweepError(
-            f"the storage URL '{text.partition('://')[0]}://...' cannot be read. {_KINDS}."
-        ) from None
-    if url.drivername == "sqlite" and url.database in (None, "", ":memory:"):
-        raise SweepError(
-            f"storage '{text}' lies in memory, where no other worker finds it. Give a file, such "
-            "as sqlite:////path/study.db."
-        )
-    has_new_driver = importlib.util.find_spec("psycopg") is not None
-    if url.drivername in ("postgresql", "postgres") and has_new_driver:
-        return url.set(drivername="postgresql+psycopg")
-    return url
-
-
 def _open_database(url: URL, heartbeat_seconds: int, grace_seconds: int) -> OpenedStorage:
-    shown = url.render_as_string(hide_password=True)
-    storage = _make_database(url, shown, heartbeat_seconds, grace_seconds)
+    shown = shown_url(full_text(url))
+    storage = make_database(url, heartbeat_seconds, grace_seconds)
     if url.get_backend_name() == "sqlite":
         place = f"SQLite file {url.database}: any number of workers on this host share it"
         more = " For several hosts give the URL of a PostgreSQL or MySQL server with --storage."
@@ -210,85 +192,21 @@ def _open_database(url: URL, heartbeat_seconds: int, grace_seconds: int) -> Open
     return OpenedStorage(storage, shown, True, statement, heartbeat_seconds, grace_seconds)
 
 
-def _make_database(url: URL, shown: str, heartbeat_seconds: int, grace_seconds: int) -> RDBStorage:
-    is_sqlite = url.get_backend_name() == "sqlite"
-    if is_sqlite:
-        _check_parent(Path(str(url.database)), shown)
-    kind = SqliteStorage if is_sqlite else RDBStorage
-    connect = {"connect_args": {"timeout": BUSY_SECONDS}} if is_sqlite else {}
-    # Optuna fills {SCHEMA_VERSION} into the text: other braces have to be doubled.
-    text = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
-    for attempt in range(_OPENING_ATTEMPTS):
-        try:
-            if is_sqlite:
-                keep_a_log(str(url.database))
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ExperimentalWarning)  # heartbeats
-                return kind(
-                    text,
-                    engine_kwargs={"pool_pre_ping": True, **connect},
-                    heartbeat_interval=heartbeat_seconds,
-                    grace_period=grace_seconds,
-                )
-        except Exception as error:
-            if not _is_race(error) or attempt == _OPENING_ATTEMPTS - 1:
-                _refuse(error, url, shown)
-            time.sleep(random.uniform(0.02, 0.2))
-    raise AssertionError("the last attempt returns or raises")
-
-
-def _is_race(error: Exception) -> bool:
-    """Whether two workers that make the tables at once would see this."""
-    text = str(error)
-    return isinstance(error, IntegrityError) or "already exists" in text or "is locked" in text
-
-
-def _refuse(error: Exception, url: URL, shown: str) -> NoReturn:
-    if isinstance(error, NoSuchModuleError):
-        raise SweepError(
-            f"storage {shown}: there is no database called '{url.drivername}'. {_KINDS}."
-        ) from None
-    if isinstance(error, ImportError):
-        package = {"postgresql": "dilsearch[postgresql]", "mysql": "mysqlclient"}
-        name = package.get(url.get_backend_name(), url.get_driver_name())
-        raise SweepError(
-            f"storage {shown}: the Python package that speaks to it is not installed. "
-            f"Install it with: pip install '{name}'."
-        ) from None
-    raise SweepError(f"storage {shown} cannot be used: {cause_of(error, url)}.") from None
-
-
-def cause_of(error: BaseException, url: URL | None = None) -> str:
-    """What went wrong, in one line, and without the password."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    error = getattr(error, "orig", None) or error
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = (lines[0] if lines else type(error).__name__).rstrip(".:")
-    password = None if url is None else url.password
-    return text.replace(str(password), "***") if password else text
-
-
-def _check_parent(path: Path, shown: str) -> None:
-    if not path.parent.is_dir():
-        raise SweepError(f"storage {shown}: there is no folder {path.parent}. Make it first.")
-
-
 def _open_journal(path: Path, heartbeat_seconds: int, grace_seconds: int) -> OpenedStorage:
-    _check_parent(path, str(path))
+    check_parent(path, str(path))
     try:
         storage = JournalStorage(JournalFileBackend(str(path)))
     except (OSError, ValueError, KeyError) as error:
         raise SweepError(
-            f"storage {path} is no journal that can be used: {cause_of(error)}. {_KINDS}."
+            f"storage {path} is no journal that can be used: {cause_of(error)}. {KINDS}."
         ) from None
     place = f"journal file {path}: any number of workers on hosts that see this file share it"
     return _without_heartbeats(storage, str(path), place, heartbeat_seconds, grace_seconds)
 
 
 def _open_redis(text: str, heartbeat_seconds: int, grace_seconds: int) -> OpenedStorage:
-    url = _url_of(text)
-    shown = url.render_as_string(hide_password=True)
+    url = read_url(text)
+    shown = shown_url(text)
     if importlib.util.find_spec("redis") is None:
         raise SweepError(
             f"storage {shown}: the Python package that speaks to it is not installed. "
@@ -299,7 +217,7 @@ def _open_redis(text: str, heartbeat_seconds: int, grace_seconds: int) -> Opened
             warnings.simplefilter("ignore", ExperimentalWarning)
             storage = JournalStorage(_RedisWithoutSnapshots(text))
     except Exception as error:
-        _refuse(error, url, shown)
+        refuse(error, url)
     place = f"journal in {shown}: any number of workers on any number of hosts share it"
     return _without_heartbeats(storage, shown, place, heartbeat_seconds, grace_seconds)
 

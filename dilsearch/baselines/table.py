@@ -4,7 +4,7 @@ import json
 import platform
 import statistics
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,10 +14,10 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
 from dilsearch.baselines.objectives import Objectives
-from dilsearch.baselines.record import TRIAL_TYPES
-from dilsearch.baselines.slots import FAILURE, SURPLUS
+from dilsearch.baselines.record import TRIAL_TYPES, rates_in_words
+from dilsearch.baselines.slots import FAILURE, INTERRUPTED, SURPLUS
 from dilsearch.baselines.trial import TrialRequest, TrialResult
-from dilsearch.plan import DilationPlan, shown_rates
+from dilsearch.plan import DilationPlan
 
 PLAN_ATTRIBUTE: Final = "plan"
 """User attribute that holds a trial's plan as JSON; too long for a column of the table."""
@@ -131,11 +131,6 @@ def scores_of(trial: FrozenTrial) -> dict[str, float]:
     }
 
 
-def rates_in_words(plan: DilationPlan) -> str:
-    """The rates of every site, as a person reads them."""
-    return ", ".join(f"{site} {shown_rates(rates)}" for site, rates in plan.sites.items())
-
-
 def trials_table(study: optuna.Study) -> pd.DataFrame:
     """A row for each trial in the order of their numbers, whatever became of it.
 
@@ -161,24 +156,28 @@ def best_of(table: pd.DataFrame, protocol_name: str, objectives: Objectives) -> 
 
     Of a grid it is the target with the highest mean of the first objective over its seeds, of
     proposed plans the trial with the highest; on a tie the smaller field, then the lower number.
+    A target that failed with a seed which every other has tried too comes into question only where
+    all have: a mean over fewer seeds, the easy ones perhaps, is not comparable.
     """
-    rows = _trained(table, objectives.primary)
-    if rows.empty:
-        return None
-    key = "target_px" if protocol_name == "grid" else "number"
-    candidates = [_best_of_rows(group, objectives.primary) for _, group in rows.groupby(key)]
-    return min(candidates, key=lambda best: (-best.score, best.field_px, best.trial))
+    rows = _comparable(table, protocol_name, (objectives.primary,))
+    groups = rows.groupby(_key_of(protocol_name))
+    candidates = [_best_of_rows(group, objectives.primary) for _, group in groups]
+    return min(candidates, key=lambda best: (-best.score, best.field_px, best.trial), default=None)
 
 
-def pareto(table: pd.DataFrame, objectives: Objectives) -> list[int]:
-    """Numbers of the complete trials that no other betters in every objective.
+def pareto(table: pd.DataFrame, protocol_name: str, objectives: Objectives) -> list[int]:
+    """Numbers of the complete trials whose plans no other plan dominates.
 
-    Of trials with one plan and seed only the one that was trained counts.
+    One dominates another that is at least as good in every objective and better in one. Of a
+    grid, targets are compared by their means over seeds, as ``best_of`` does, and all trials of a
+    target are on the front or none is. Of trials with one plan and seed only the one that was
+    trained counts.
     """
     columns = list(objectives.columns)
-    rows = _trained(table, *columns)
+    rows = _comparable(table, protocol_name, columns)
     signs = [1.0 if direction == "maximize" else -1.0 for direction in objectives.directions]
-    points = rows[columns].to_numpy(dtype=float) * signs
+    means = rows.groupby(_key_of(protocol_name))[columns].transform("mean")
+    points = means.to_numpy(dtype=float) * signs
     return [
         int(number)
         for number, point in zip(rows["number"], points, strict=True)
@@ -198,8 +197,15 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         **known,
         **scores_of(trial),
         "number": trial.number,
-        "state": STATES[trial.state],
+        "state": _state_of(trial),
     }
+
+
+def _state_of(trial: FrozenTrial) -> str:
+    """A trial that the user stopped has not failed: nothing speaks against its plan."""
+    if trial.state == TrialState.FAIL and trial.user_attrs.get(FAILURE) == INTERRUPTED:
+        return INTERRUPTED
+    return STATES[trial.state]
 
 
 def _trained(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
@@ -208,6 +214,32 @@ def _trained(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
         return table.iloc[:0]
     complete = table[(table["state"] == "complete") & table["answered_from"].isna()]
     return complete.dropna(subset=list(columns))
+
+
+def _key_of(protocol_name: str) -> str:
+    """Column by which trials are of one candidate: a grid has several seeds for each target."""
+    return "target_px" if protocol_name == "grid" else "number"
+
+
+def _comparable(table: pd.DataFrame, protocol_name: str, columns: Sequence[str]) -> pd.DataFrame:
+    """What ``_trained`` gives, without targets of a grid that failed where every other had a try.
+
+    If all of them did, they are all that there is to compare.
+    """
+    rows = _trained(table, *columns)
+    if protocol_name != "grid" or rows.empty:
+        return rows
+    seeds = _seeds_tried_everywhere(table, set(rows["target_px"]))
+    succeeded = rows.groupby("target_px")["seed"].agg(lambda own: seeds <= set(own))
+    sound = rows[rows["target_px"].map(succeeded).astype(bool)]
+    return rows if sound.empty else sound
+
+
+def _seeds_tried_everywhere(table: pd.DataFrame, targets_px: set[int]) -> set[int]:
+    """The seeds with which a trial of every one of these targets has ended, however it did."""
+    ended = table[table["state"].isin(["complete", "pruned", "failed"])].dropna(subset=["seed"])
+    by_seed = ended.groupby("seed")["target_px"]
+    return {int(str(seed)) for seed, tried in by_seed if targets_px <= set(tried.dropna())}
 
 
 def _best_of_rows(rows: pd.DataFrame, score: str) -> Best:

@@ -70,7 +70,7 @@ class TrialResult:
         latency_ms: Median time of one forward pass, if it was asked for.
         device: What it ran on, in words.
         folder: The trial's folder, relative to the run folder of the sweep.
-        files: Files to show beside the trial: name to path.
+        files: Files to show beside the trial: name to path, relative to that run folder too.
     """
 
     pruned: bool

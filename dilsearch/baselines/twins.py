@@ -1,18 +1,20 @@
 """Trials with one plan and one seed: trained once, and answered from that trial ever after."""
 
 from pathlib import Path
+from typing import Final
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from dilsearch.baselines.artifacts import attached
+from dilsearch.baselines.folders import free_folder
 from dilsearch.baselines.record import trial_folder
 from dilsearch.baselines.table import scores_of
 from dilsearch.baselines.trial import TrialResult
 from dilsearch.plan import DilationPlan
 from dilsearch.runs import write_atomically
 
-_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+_COUNTS_FILE: Final = "counts.csv"
+_FINISHED: Final = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def finished_twin(
@@ -49,27 +51,26 @@ def answer_from(
 ) -> TrialResult:
     """Make a trial's record that of its twin's looks, and give the twin's result as its own.
 
-    The result costs nothing: no samples and no seconds. The trial's folder holds its plan and says
-    where the rest is, which may be on another host.
+    The result costs nothing: no samples and no seconds. The trial's folder holds its plan, the
+    twin's counts where they are on this host, and a log that says where the rest is.
 
     Args:
         trial: The trial that is answered.
         twin: What ``finished_twin`` found for it.
         plan: The plan of both.
         root: Root folder of the sweep.
+
+    Raises:
+        RunError: If the trial's folder holds a trial of another study.
     """
-    folder = trial_folder(trial.number)
-    for name, text in (
-        ("plan.json", plan.to_json()),
-        ("log.txt", f"answered from trial {twin.number}, which trained this plan with this seed\n"),
-    ):
-        write_atomically(root / folder / name, text)
+    path, folder = free_folder(root, trial.number), trial_folder(trial.number)
+    files = _files_of_answer(twin, plan, root)
+    for name, text in files.items():
+        write_atomically(path / name, text)
     for step, value in sorted(twin.intermediate_values.items()):
         trial.report(value, step)
     trial.set_user_attr("answered_from", twin.number)
     attributes = twin.user_attrs
-    shown = attached(trial.storage, twin)
-    there = Path(attributes.get("folder", ""))
     return TrialResult(
         pruned=twin.state == TrialState.PRUNED,
         scores=dict(scores_of(twin)),
@@ -79,5 +80,17 @@ def answer_from(
         latency_ms=attributes.get("latency_ms"),
         device=attributes.get("device", ""),
         folder=folder,
-        files={name: there / name for name in shown},
+        files={name: Path(folder) / name for name in files},
     )
+
+
+def _files_of_answer(twin: FrozenTrial, plan: DilationPlan, root: Path) -> dict[str, str]:
+    """What lies in the folder of a trial that is answered: name to text."""
+    files = {
+        "plan.json": plan.to_json(),
+        "log.txt": f"answered from trial {twin.number}, which trained this plan with this seed\n",
+    }
+    counts = root / twin.user_attrs.get("folder", "") / _COUNTS_FILE
+    if "folder" in twin.user_attrs and counts.is_file():
+        files[_COUNTS_FILE] = counts.read_text()
+    return files

@@ -8,25 +8,18 @@ import traceback
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
-from dilsearch.baselines.attempt import (
-    HOST,
-    PROCESS,
-    Ending,
-    Sweep,
-    attempt,
-    fail,
-)
+from dilsearch.baselines.attempt import Ending, Sweep, attempt, fail
 from dilsearch.baselines.heartbeat import beating, give_up_stale
 from dilsearch.baselines.objectives import Objectives
+from dilsearch.baselines.outcome import WorkerOutcome as WorkerOutcome
+from dilsearch.baselines.outcome import running_trial
 from dilsearch.baselines.protocols import SweepProtocol
 from dilsearch.baselines.slots import (
     ERROR,
@@ -50,64 +43,6 @@ _FAILURES_AT_START: Final = 3
 _FAILURES_IN_A_ROW: Final = 10
 _LONGEST_WAIT_SECONDS: Final = 1.0
 _STAGGER_SECONDS: Final = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class RunningTrial:
-    """A trial that another worker is training, or was when it was killed.
-
-    Args:
-        number: Its number.
-        slot: Key of its slot.
-        host: Where its worker runs.
-        process: Number of its worker's process there.
-        since: When it was begun.
-    """
-
-    number: int
-    slot: str
-    host: str | None
-    process: int | None
-    since: datetime | None
-
-    def __str__(self) -> str:
-        host = self.host or "an unknown host"
-        process = "" if self.process is None else f", process {self.process}"
-        since = "" if self.since is None else f", since {self.since:%Y-%m-%d %H:%M:%S}"
-        return f"trial {self.number} ({self.slot}) on {host}{process}{since}"
-
-
-@dataclass(slots=True)
-class WorkerOutcome:
-    """What one worker did, and how it left the study.
-
-    Args:
-        trained: Numbers of the trials that it trained to an end, pruned ones included.
-        answered: Those that it answered from a trial with the same plan and seed.
-        failed: Those that failed.
-        lost: Those that others gave up while this worker was not heard of.
-        study_finished: Whether nothing more will come of any slot.
-        closed: Keys of the slots that failed for good.
-        running: What others were training when it left.
-    """
-
-    trained: list[int] = field(default_factory=list)
-    answered: list[int] = field(default_factory=list)
-    failed: list[int] = field(default_factory=list)
-    lost: list[int] = field(default_factory=list)
-    study_finished: bool = False
-    closed: tuple[str, ...] = ()
-    running: tuple[RunningTrial, ...] = ()
-
-    @property
-    def taken_on(self) -> int:
-        """How many trials it had, whatever became of them."""
-        return len(self.trained) + len(self.answered) + len(self.failed) + len(self.lost)
-
-    @property
-    def finished_already(self) -> bool:
-        """Whether there was nothing left to do when it came."""
-        return self.study_finished and self.taken_on == 0
 
 
 def work(
@@ -171,6 +106,7 @@ class _Worker:
         self._name = f"{platform.node()} {os.getpid()} {uuid.uuid4().hex[:8]}"
         self._outcome = WorkerOutcome()
         self._failures_in_a_row = 0
+        self._strays: set[int] = set()
 
     def work(self, at_most: int | None) -> WorkerOutcome:
         outcome = self._outcome
@@ -187,7 +123,7 @@ class _Worker:
         outcome.study_finished = all(state.is_decided for state in states)
         outcome.closed = tuple(state.slot.key for state in states if state.is_closed)
         outcome.running = tuple(
-            _running(state.rightful) for state in states if state.rightful and state.is_running
+            running_trial(state.rightful) for state in states if state.rightful and state.is_running
         )
         return outcome
 
@@ -208,12 +144,22 @@ class _Worker:
         return states
 
     def _states(self) -> list[SlotState]:
+        trials = self._sweep.study.get_trials(deepcopy=False)
+        self._note_strays(trials)
+        protocol, total = self._sweep.protocol, self._total
         return wanted_states(
-            self._sweep.protocol.slots,
-            self._total,
-            self._sweep.study.get_trials(deepcopy=False),
-            replaces_failed=self._sweep.protocol.replaces_failed,
+            protocol.slots, total, trials, replaces_failed=protocol.replaces_failed
         )
+
+    def _note_strays(self, trials: Sequence[FrozenTrial]) -> None:
+        """Say once of a trial that was made by hand, in a dashboard perhaps, that none runs it."""
+        for trial in trials:
+            is_stray = trial.state == TrialState.WAITING and SLOT not in trial.user_attrs
+            if is_stray and trial.number not in self._strays:
+                self._strays.add(trial.number)
+                self._say(
+                    f"trial {trial.number} was enqueued by hand and has no slot: it is not run"
+                )
 
     def _has_to_leave(self, states: Sequence[SlotState]) -> bool:
         if all(state.is_decided for state in states):
@@ -274,13 +220,6 @@ class _Worker:
                 f"{self._failures_in_a_row} trials in a row failed, the last one, trial {number} "
                 f"({slot}), because: {_reason_of(error)}"
             ) from error
-
-
-def _running(trial: FrozenTrial) -> RunningTrial:
-    known = trial.user_attrs
-    return RunningTrial(
-        trial.number, known[SLOT], known.get(HOST), known.get(PROCESS), trial.datetime_start
-    )
 
 
 def _reason_of(error: Exception) -> str:

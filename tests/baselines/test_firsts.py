@@ -52,7 +52,7 @@ def test_what_lies_below_a_limit_is_raised():
     pairs=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=4, max_size=4),
     enforce=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_any_list_becomes_a_plan_that_can_be_proposed(pairs: list[tuple[int, int]], enforce: bool):
     given = branches(*pairs)
     first = fit(given, enforce=enforce)

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dilsearch.baselines.grid import grid_of, parse_grid
@@ -19,6 +19,7 @@ def test_the_grid_of_the_paper():
     assert parse_grid("500:500:1") == (500,)
 
 
+@settings(deadline=None, max_examples=25)
 @given(st.integers(1, 5000), st.integers(1, 900), st.integers(1, 300), st.integers(0, 299))
 def test_targets_are_a_step_apart_and_end_where_the_next_would_go_beyond(first, count, step, more):
     last = first + (count - 1) * step + min(more, step - 1)
@@ -62,6 +63,7 @@ def test_a_space_has_its_grid_or_one_up_to_twice_the_needed_field():
     assert grid_of(SearchSpace.load("toy", "full"), 47)[-1] == 2 * 511
 
 
+@settings(deadline=None, max_examples=25)
 @given(st.integers(2, 40), st.integers(1, 381))
 def test_spaced_targets_ascend_from_the_lowest_field_to_twice_the_needed(targets, lowest_px):
     space = SearchSpace.load("toy", overrides=[f"sweep.targets={targets}"])

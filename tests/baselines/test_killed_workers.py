@@ -16,6 +16,7 @@ from small_sweep import join
 from storage_contract import fall_silent, places, study_of
 
 from dilsearch.baselines.storage import open_storage
+from dilsearch.plan import DilationPlan
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 KILLED = -9
@@ -23,7 +24,10 @@ KILLED = -9
 
 def run(folder: Path, **options: Any) -> dict[int, int]:
     """Run workers in processes of their own, and give how each ended."""
-    words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    words = [
+        f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
+        for name, value in options.items()
+    ]
     here = Path(small_sweep.__file__)
     ended = subprocess.run(
         [sys.executable, str(here), str(folder), *words],
@@ -54,10 +58,10 @@ def check(folder: Path, trials: list[FrozenTrial], total: int) -> None:
     assert slots == places(total)
     assert {trial.state for trial in trials} <= {*FINISHED, TrialState.FAIL}
     for trial in finished:
-        plan = json.loads((folder / "trials" / f"{trial.number:04d}" / "plan.json").read_text())
-        assert plan == {"rate": trial.params["rate"], "seed": trial.params["place"]}
+        text = (folder / "trials" / f"{trial.number:04d}" / "plan.json").read_text()
+        assert DilationPlan.from_json(text)["body"] == (trial.params["rate"],)
     reports = [json.loads(path.read_text()) for path in folder.glob("worker*.json")]
-    told = [number for report in reports for number in report["trained"]]
+    told = [number for report in reports for number in report["trained"] + report["answered"]]
     assert len(told) == len(set(told))
     assert set(told) <= {trial.number for trial in finished}
 
@@ -71,11 +75,10 @@ def test_nothing_is_lost_or_done_twice(tmp_path: Path, workers: int, total: int,
         tmp_path,
         workers=workers,
         total=total,
-        seconds=0.2,
-        spread=0.5,
+        seconds=0.06,
         kill=kill,
-        kill_at=2,
-        grace=3,
+        highest_rate=2,
+        one_seed=True,
     )
     assert [code for code in codes.values() if code == KILLED] == [KILLED] * kill
     trials = trials_of(tmp_path)
@@ -84,8 +87,11 @@ def test_nothing_is_lost_or_done_twice(tmp_path: Path, workers: int, total: int,
     retries = {t.user_attrs["retry_of"] for t in trials if "retry_of" in t.user_attrs}
     assert len(killed) >= kill
     assert {trial.number for trial in killed} <= retries
+    answered = [trial for trial in trials if "answered_from" in trial.user_attrs]
+    assert len(answered) >= total - 2 * (workers - kill)  # each worker trains a plan once
 
 
+@pytest.mark.slow
 def test_all_are_killed_and_the_study_goes_on(tmp_path: Path) -> None:
     codes = run(tmp_path, workers=2, total=4, seconds=0.02, kill=2, kill_at=2)
     assert codes == {0: KILLED, 1: KILLED}
@@ -100,7 +106,8 @@ def test_all_are_killed_and_the_study_goes_on(tmp_path: Path) -> None:
     opened.close()
 
 
-@pytest.mark.parametrize("kind", [pytest.param("sqlite", marks=pytest.mark.slow), "journal"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
 def test_workers_of_different_speeds_reach_the_total_exactly(tmp_path: Path, kind: str) -> None:
     storage = f"journal:{tmp_path / 'sweep.journal'}" if kind == "journal" else None
     chosen = {} if storage is None else {"storage": storage}
@@ -108,11 +115,16 @@ def test_workers_of_different_speeds_reach_the_total_exactly(tmp_path: Path, kin
     check(tmp_path, trials_of(tmp_path, storage), 7)
 
 
-def test_the_check_can_fail(tmp_path: Path) -> None:
-    """Control: a study in which one slot was finished twice, and another not at all."""
+@pytest.mark.parametrize(
+    ("finished", "error"), [((0, 0, 2), AssertionError), ((0, 1, 2), FileNotFoundError)]
+)
+def test_the_check_can_fail(
+    tmp_path: Path, finished: tuple[int, ...], error: type[Exception]
+) -> None:
+    """Control: one slot finished twice, and another not at all; and a plan file that is missing."""
     study = optuna.create_study(direction="maximize")
-    for place in (0, 0, 2):
+    for place in finished:
         study.enqueue_trial({}, user_attrs={"slot": f"place {place}"})
         study.tell(study.ask(), 1.0)
-    with pytest.raises(AssertionError):
+    with pytest.raises(error):
         check(tmp_path, study.get_trials(), 3)

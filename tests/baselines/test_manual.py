@@ -126,7 +126,7 @@ def test_without_limits_only_the_bound_counts():
     assert BODY.graph.propagate(found.plan).bound_ok
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=12)
 @given(net=searched_graphs(most_channels=3, uppers=(2, 5)), data=st.data())
 def test_no_member_of_the_family_is_closer(net: Searched, data: st.DataObject):
     assume(net.lower_limits_fit())
@@ -145,7 +145,7 @@ def test_no_member_of_the_family_is_closer(net: Searched, data: st.DataObject):
             assert (found.growth, found.largest) == tried[best][:2]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(net=searched_graphs(), target_px=st.integers(1, 300))
 def test_a_schedule_keeps_limits_and_bounds(net: Searched, target_px: int):
     assume(net.lower_limits_fit())

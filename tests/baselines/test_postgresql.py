@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from postgresql_server import PASSWORD, postgresql_server, reason_for_none
-from storage_contract import Place, StorageContract
+from storage_contract import LoneWorkerContract, Place, StorageContract
 
 from dilsearch.baselines.storage import OpenedStorage, open_storage
 from dilsearch.errors import SweepError
@@ -24,7 +24,7 @@ def storages(
     server: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[list[OpenedStorage]]:
     folder = tmp_path_factory.mktemp("sweep")
-    opened = [open_storage(server, folder, heartbeat_seconds=1, grace_seconds=4) for _ in range(3)]
+    opened = [open_storage(server, folder, heartbeat_seconds=1, grace_seconds=4) for _ in range(2)]
     yield opened
     for one in opened:
         one.close()
@@ -39,9 +39,15 @@ class TestPostgresql(StorageContract):
     pass
 
 
-def test_a_password_is_never_shown(server: str, tmp_path: Path) -> None:
-    opened = open_storage(server, tmp_path)
-    opened.close()
+@pytest.mark.slow
+class TestPostgresqlAlone(LoneWorkerContract):
+    pass
+
+
+def test_a_password_is_never_shown(
+    server: str, storages: list[OpenedStorage], tmp_path: Path
+) -> None:
+    opened = storages[0]
     assert opened.heartbeats
     assert opened.url.startswith("postgresql+psycopg://dilsearch:***@127.0.0.1:")
     assert PASSWORD not in opened.url + opened.statement

@@ -69,10 +69,6 @@ class TestGrid:
         assert study.trials[0].constraints["bound"] <= 0
         assert study.trials[0].constraints["order"] <= 0
 
-    def test_a_target_that_is_asked_for_by_hand(self, grid: GridProtocol):
-        plan, _ = proposed(grid, target_px=120, seed=0)
-        assert abs(field_px(plan) - 120) < 8
-
     def test_in_words(self, grid: GridProtocol):
         said = grid.describe()
         assert json.loads(json.dumps(said)) == said
@@ -119,7 +115,7 @@ class TestTpe:
         assert slots[2].parameters == {}
 
     @given(total=st.integers(0, 40))
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=10, deadline=None)
     def test_more_slots_only_add(self, tpe: TpeProtocol, total: int):
         assert tpe.slots(40)[:total] == tpe.slots(total)
 
@@ -129,7 +125,7 @@ class TestTpe:
             tpe.slots(None)
 
     @given(data=st.data(), enforce=st.booleans())
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=25, deadline=None)
     def test_every_proposal_keeps_order_and_bound(self, data: st.DataObject, enforce: bool):
         names = share_names(FORM)
         shares = {name: data.draw(st.floats(0, 1), label=name) for name in names}
@@ -182,7 +178,7 @@ class TestSweepsOfTpe:
         return study, trained
 
     def test_it_finds_the_field_and_prunes(self, tmp_path: Path):
-        study, trained = self.sweep(tmp_path, tpe_of(), total=30, pruner="median")
+        study, trained = self.sweep(tmp_path, tpe_of(), total=24, pruner="median")
         table = trials_table(study)
         best = best_of(table, "tpe", MIOU)
         assert best is not None
@@ -190,22 +186,22 @@ class TestSweepsOfTpe:
         assert best.std is None
         assert table["state"].isin(["complete", "pruned"]).all()
         pruned = table[table["state"] == "pruned"]
-        assert 0 < len(pruned) < 20
+        assert 0 < len(pruned) < 16
         assert (pruned["samples"] < 8 * TRAIN_STEPS).all()
         assert (pruned["samples"] >= 8 * TRAIN_STEPS / 3).all()
         assert pruned["mean_iou"].notna().all()
         assert table["reason"][0] == "published:by hand: site 'a' (1, 4) lowered to (1, 3)"
         assert {request.suggestion.seed for request in trained} == {5}
-        late, early = table["mean_iou"][20:].max(), table["mean_iou"][2:12].min()
+        late, early = table["mean_iou"][16:].max(), table["mean_iou"][2:12].min()
         assert late > early
 
     def test_equal_plans_are_trained_once(self, tmp_path: Path):
-        study, trained = self.sweep(tmp_path, tpe_of(most=2), total=40, pruner="median")
+        study, trained = self.sweep(tmp_path, tpe_of(most=2), total=24, pruner="median")
         plans = [request.suggestion.plan for request in trained]
-        assert len(set(plans)) == len(plans) < 40
+        assert len(set(plans)) == len(plans) < 24
         table = trials_table(study)
         answered = table[table["answered_from"].notna()]
-        assert len(answered) == 40 - len(plans)
+        assert len(answered) == 24 - len(plans)
         assert (answered["samples"] == 0).all()
         for row in answered.itertuples():
             twin = table.loc[row.answered_from]
@@ -222,7 +218,7 @@ class TestSweepsOfTpe:
 
     def test_equal_seeds_give_equal_sweeps(self, tmp_path: Path):
         def proposals(name: str, seed: int) -> list[dict[str, float]]:
-            study, _ = self.sweep(tmp_path / name, tpe_of(seed), total=14)
+            study, _ = self.sweep(tmp_path / name, tpe_of(seed), total=12)
             return [trial.params for trial in study.trials]
 
         first = proposals("first", 1)

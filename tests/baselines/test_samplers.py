@@ -71,7 +71,7 @@ def look_steps(looks: int, train_steps: int) -> list[int]:
 
 class TestMedian:
     @given(looks=st.integers(1, 12), each=st.integers(1, 50), rest=st.integers(0, 11))
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=12, deadline=None)
     def test_nothing_is_pruned_in_the_first_third(self, looks: int, each: int, rest: int):
         train_steps = looks * each + rest
         pruner = make_pruner("median", looks=looks, train_steps=train_steps)

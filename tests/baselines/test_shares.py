@@ -92,7 +92,7 @@ class TestRates:
         assert plan["body.17.conv2"] == (1, 2, 4, 8, 16)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(net=searched_graphs(), enforce=st.booleans(), data=st.data())
 def test_any_shares_are_a_sound_plan_and_come_back(net: Searched, enforce: bool, data):
     assume(net.lower_limits_fit())
@@ -111,7 +111,7 @@ def test_any_shares_are_a_sound_plan_and_come_back(net: Searched, enforce: bool,
     assert rates_from_shares(back, net.form, net.graph, **settings_) == plan
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(net=searched_graphs(), data=st.data())
 def test_every_sound_plan_has_shares_that_give_it_back(net: Searched, data):
     assume(net.lower_limits_fit())
@@ -131,6 +131,7 @@ def test_every_sound_plan_has_shares_that_give_it_back(net: Searched, data):
     assert rates_from_shares(shares, net.form, net.graph, limits=net.limits) == plan
 
 
+@settings(deadline=None, max_examples=25)
 @given(lowest=st.integers(1, 40), room=st.integers(0, 400), data=st.data())
 @example(lowest=1, room=10**6, data=None)
 def test_every_rate_between_any_limits_comes_back(lowest, room, data):

@@ -148,7 +148,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(1, 6), min_size=3, max_size=3), STEPS, st.booleans())
 def test_whatever_happens_no_slot_is_finished_twice_and_none_is_lost(
     totals: list[int], steps: list[tuple[int, str]], replaces_failed: bool

@@ -75,6 +75,16 @@ def test_braces_in_a_path_mean_nothing(tmp_path: Path) -> None:
             "postgresql://me:secret@127.0.0.1:1/x",
             "storage postgresql+psycopg://me:***@127.0.0.1:1/x cannot be used: connection failed",
         ),
+        (
+            "postgresql://127.0.0.1:1/x?user=me&password=secret",
+            "storage postgresql+psycopg://127.0.0.1:1/x?password=***&user=me cannot be used: ",
+        ),
+        ("host=h password=secret", "storage 'host=h password=***' is neither a URL nor a journal"),
+        (
+            "postgresql://me:se@cret@127.0.0.1:1/x",
+            "in the storage URL 'postgresql://me:***@127.0.0.1:1/x' it is not clear where the host "
+            "begins. Write '@', '/' and '?' in a user name, a password or an option as %40, %2F",
+        ),
         ("redis://me:secret@host/0", "storage redis://me:***@host/0: the Python package that"),
     ],
 )
@@ -84,7 +94,7 @@ def test_what_cannot_be_opened_is_said(tmp_path: Path, text: str, message: str) 
     with pytest.raises(SweepError) as refused:
         open_storage(text, tmp_path)
     assert str(refused.value).startswith(message)
-    assert "secret" not in str(refused.value)
+    assert "cret" not in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
@@ -125,10 +135,10 @@ def test_many_open_a_new_file_at_once(tmp_path: Path) -> None:
     opened: list[OpenedStorage] = []
     threads = [
         threading.Thread(target=lambda: opened.append(open_storage(None, tmp_path)))
-        for _ in range(3)
+        for _ in range(2)
     ]
     _run(threads)
-    assert len(opened) == 3
+    assert len(opened) == 2
     for one in opened:
         one.close()
 

@@ -7,9 +7,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
+from dilsearch.baselines.artifacts import attach
 from dilsearch.baselines.table import record_result, trials_table
 from dilsearch.baselines.trial import TrialResult
 from dilsearch.baselines.twins import answer_from, finished_twin
+from dilsearch.errors import RunError
 from dilsearch.plan import DilationPlan, SiteRates
 
 PLAN = DilationPlan({"body.0": SiteRates("branch", (1, 3))})
@@ -75,6 +77,9 @@ def test_a_trial_is_not_its_own_twin_and_a_later_one_may_answer():
 @pytest.mark.parametrize("state", [COMPLETE, PRUNED])
 def test_the_answer(state: TrialState, tmp_path: Path):
     study = study_of((state, {}))
+    (tmp_path / "trials/0000").mkdir(parents=True)
+    for name in ("counts.csv", "log.txt", "plan.json"):
+        (tmp_path / "trials/0000" / name).write_text(f"the twin's {name}")
     trial = study.ask()
     result = answer_from(trial, study.trials[0], PLAN, tmp_path)
     assert result == TrialResult(
@@ -86,10 +91,12 @@ def test_the_answer(state: TrialState, tmp_path: Path):
         latency_ms=3.0,
         device="a formula",
         folder="trials/0001",
+        files={name: Path("trials/0001") / name for name in ("plan.json", "log.txt", "counts.csv")},
     )
     folder = tmp_path / "trials/0001"
     assert DilationPlan.from_json((folder / "plan.json").read_text()) == PLAN
     assert "answered from trial 0" in (folder / "log.txt").read_text()
+    assert (folder / "counts.csv").read_text() == "the twin's counts.csv"
     record_result(trial, result)
     study.tell(trial, state=state, values=0.5 if state == COMPLETE else None)
     answered = study.trials[1]
@@ -100,3 +107,29 @@ def test_the_answer(state: TrialState, tmp_path: Path):
     assert list(table["samples"]) == [800, 0]
     assert list(table["far_accuracy"]) == [0.75, 0.75]
     assert finished_twin(study, 2, "f00d", 0).number == 0  # type: ignore[union-attr]
+
+
+def test_what_is_attached_is_the_trials_own(tmp_path: Path):
+    study = study_of((COMPLETE, {}))
+    trial = study.ask()
+    result = answer_from(trial, study.trials[0], PLAN, tmp_path)
+    assert attach(study._storage, trial, result.files, tmp_path) == ("plan.json", "log.txt")
+    shown = {path.read_text() for path in (tmp_path / "artifacts").iterdir()}
+    assert shown == {
+        PLAN.to_json(),
+        "answered from trial 0, which trained this plan with this seed\n",
+    }
+
+
+def test_a_folder_that_another_study_left_is_not_touched(tmp_path: Path):
+    study = study_of((COMPLETE, {}))
+    folder = tmp_path / "trials/0001"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text("{}")
+    with pytest.raises(
+        RunError,
+        match=r"0001 holds a trial that another study left, and trial 1 of this one has to go",
+    ):
+        answer_from(study.ask(), study.trials[0], PLAN, tmp_path)
+    assert [path.name for path in folder.iterdir()] == ["run.json"]
+    assert "answered_from" not in study.trials[1].user_attrs

@@ -9,7 +9,7 @@ import pytest
 from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 from small_sweep import OBJECTIVES, SmallProtocol, SmallTrainer
-from storage_contract import Place, StorageContract, begin_and_die
+from storage_contract import LoneWorkerContract, Place, StorageContract, begin_and_die
 
 from dilsearch.baselines.heartbeat import give_up
 from dilsearch.baselines.storage import OpenedStorage, open_storage
@@ -25,7 +25,7 @@ def storages(
 ) -> Iterator[list[OpenedStorage]]:
     folder = tmp_path_factory.mktemp("sweep")
     text = {"sqlite": None, "journal": str(folder / "sweep.journal")}[request.param]
-    opened = [open_storage(text, folder, heartbeat_seconds=1, grace_seconds=4) for _ in range(3)]
+    opened = [open_storage(text, folder, heartbeat_seconds=1, grace_seconds=4) for _ in range(2)]
     yield opened
     for one in opened:
         one.close()
@@ -36,7 +36,7 @@ def place(storages: list[OpenedStorage]) -> Place:
     return Place(storages)
 
 
-class TestFiles(StorageContract):
+class TestFiles(StorageContract, LoneWorkerContract):
     pass
 
 
@@ -131,6 +131,19 @@ def test_equal_plan_and_seed_are_answered(memory: Place, tmp_path: Path) -> None
     trials = memory.study().get_trials()
     assert [t.user_attrs["samples"] for t in trials] == [10, 0, 0]
     assert len({t.value for t in trials}) == 1
+
+
+def test_a_trial_that_was_enqueued_by_hand_is_not_run_and_said_once(
+    memory: Place, tmp_path: Path
+) -> None:
+    memory.study().enqueue_trial({"place": 0, "rate": 3})
+    lines: list[str] = []
+    outcome = memory.join(tmp_path, total=3, say=lines.append)
+    assert outcome.trained == [1, 2, 3]
+    assert outcome.study_finished
+    assert memory.study().get_trials()[0].state == TrialState.WAITING
+    said = "trial 0 was enqueued by hand and has no slot: it is not run"
+    assert [line for line in lines if "by hand" in line] == [said]
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), Interrupted("stopped")])

@@ -85,8 +85,12 @@ def write_sweep(
     data: str = "d" * 64,
     finished: bool = True,
     total: int | None = None,
+    description: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Writes the root folder of ``dilsearch sweep``; a trial is a mapping of columns."""
+    """Writes the root folder of ``dilsearch sweep``; a trial is a mapping of columns.
+
+    What ``study.json`` describes is what protocols of this kind say, and what is given.
+    """
     folder = RunFolder.create(
         path,
         command=f"dilsearch sweep toy --out {path}",
@@ -102,6 +106,12 @@ def write_sweep(
     folder.write_csv("trials.csv", pd.DataFrame(rows, columns=list(columns)))
     seeds = sorted({row.get("seed", seed) for row in trials})
     targets = sorted({row["target_px"] for row in trials if row.get("target_px")})
+    own = {"targets_px": targets} if protocol == "grid" else {"seed": seed, "pruner": "median"}
+    said = {"protocol": protocol, "objectives": ["miou"], "data": data, **own}
+    folder.write_json(
+        "study.json",
+        {"study": "toy", "storage": None, "description": {**said, **(description or {})}},
+    )
     folder.write_json(
         "summary.json",
         {

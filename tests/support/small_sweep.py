@@ -20,9 +20,10 @@ import optuna
 from optuna.samplers import BaseSampler, RandomSampler
 
 from dilsearch.baselines.objectives import Objectives
+from dilsearch.baselines.outcome import WorkerOutcome
 from dilsearch.baselines.storage import OpenedStorage, open_storage, open_study
 from dilsearch.baselines.trial import Look, Slot, Suggestion, Train, TrialRequest, TrialResult
-from dilsearch.baselines.worker import WorkerOutcome, work
+from dilsearch.baselines.worker import work
 from dilsearch.plan import DilationPlan, SiteRates
 
 OBJECTIVES = Objectives.parse("miou")
@@ -30,9 +31,14 @@ OBJECTIVES = Objectives.parse("miou")
 
 @dataclass(frozen=True)
 class SmallProtocol:
-    """Slots "place 0", "place 1", ...: a rate that the sampler draws, and the place as the seed."""
+    """Slots "place 0", "place 1", ...: a rate that the sampler draws, and the place as the seed.
+
+    With few rates and one seed for all places, plans come again, and trials are answered.
+    """
 
     replaces_failed: bool = False
+    highest_rate: int = 1_000_000
+    one_seed: bool = False
     seed: int = 0
     name: str = "small"
     total: int | None = None
@@ -42,8 +48,9 @@ class SmallProtocol:
 
     def suggest(self, trial: optuna.Trial) -> Suggestion:
         place = trial.suggest_int("place", 0, 10_000)
-        rate = trial.suggest_int("rate", 1, 1_000_000)
-        return Suggestion(DilationPlan({"body": SiteRates("site", (rate,))}), place)
+        rate = trial.suggest_int("rate", 1, self.highest_rate)
+        plan = DilationPlan({"body": SiteRates("site", (rate,))})
+        return Suggestion(plan, 0 if self.one_seed else place)
 
     def sampler(self, trial_number: int) -> BaseSampler:
         return RandomSampler(seed=1000 * self.seed + trial_number)
@@ -68,8 +75,7 @@ class SmallTrainer:
         self.before(request)
         time.sleep(self.seconds() / 2)
         rate = request.suggestion.plan["body"][0]
-        plan = place / "plan.json"
-        plan.write_text(json.dumps({"rate": rate, "seed": request.suggestion.seed}))
+        (place / "plan.json").write_text(request.suggestion.plan.to_json())
         pruned = look is not None and look(1, rate)
         self.trained.append(request.number)
         return TrialResult(
@@ -79,7 +85,7 @@ class SmallTrainer:
             samples=10,
             seconds=0.1,
             folder=f"trials/{request.number:04d}",
-            files={"plan.json": plan},
+            files={"plan.json": place.relative_to(self.folder) / "plan.json"},
         )
 
 
@@ -118,9 +124,18 @@ def _work_in_process(number: int, given: argparse.Namespace) -> None:
     trainer = SmallTrainer(
         given.folder, lambda: slow * given.seconds * chance.uniform(0.5, 1.5), die_in_time
     )
-    outcome = join(opened, given.folder, trainer, total=given.total, say=print)
-    report = {"trained": outcome.trained, "study_finished": outcome.study_finished}
+    if number >= given.kill:
+        _wait_for_trials(given.folder, given.kill)
+    protocol = SmallProtocol(highest_rate=given.highest_rate, one_seed=given.one_seed)
+    outcome = join(opened, given.folder, trainer, total=given.total, protocol=protocol, say=print)
+    report = {"trained": outcome.trained, "answered": outcome.answered}
     (given.folder / f"worker{number}.json").write_text(json.dumps(report))
+
+
+def _wait_for_trials(folder: Path, count: int) -> None:
+    """Leave the first trials to those who are to die, or there may be none left for them."""
+    while len(list(folder.glob("trials/*"))) < count:
+        time.sleep(0.01)
 
 
 def _fork(number: int, given: argparse.Namespace) -> int:
@@ -149,9 +164,12 @@ def main() -> None:
     parser.add_argument("--spread", type=float, default=0.0)
     parser.add_argument("--kill", type=int, default=0)
     parser.add_argument("--kill-at", type=int, default=1)
+    parser.add_argument("--highest-rate", type=int, default=1_000_000)
+    parser.add_argument("--one-seed", action="store_true")
     parser.add_argument("--heartbeat", type=int, default=1)
     parser.add_argument("--grace", type=int, default=2)
     given = parser.parse_args()
+    open_storage(given.storage, given.folder).close()  # what that imports is imported once, too
     processes = {number: _fork(number, given) for number in range(given.workers)}
     codes = {n: os.waitstatus_to_exitcode(os.waitpid(p, 0)[1]) for n, p in processes.items()}
     (given.folder / "codes.json").write_text(json.dumps(codes))

@@ -16,10 +16,10 @@ from optuna.trial import FrozenTrial, TrialState
 from small_sweep import OBJECTIVES, SmallProtocol, SmallTrainer, join
 
 from dilsearch.baselines.heartbeat import give_up
+from dilsearch.baselines.outcome import WorkerOutcome
 from dilsearch.baselines.slots import claim, reserve, slot_states
 from dilsearch.baselines.storage import OpenedStorage, open_study
 from dilsearch.baselines.trial import TrialRequest
-from dilsearch.baselines.worker import WorkerOutcome
 from dilsearch.errors import SweepError
 
 PROTOCOL = SmallProtocol()
@@ -88,18 +88,7 @@ def fall_silent(opened: OpenedStorage) -> None:
 
 
 class StorageContract:
-    """Tests over a fixture ``place``."""
-
-    def test_the_total_is_exact_nothing_is_repeated_and_a_higher_one_only_adds(
-        self, place: Place, tmp_path: Path
-    ) -> None:
-        assert place.join(tmp_path, total=2).trained == [0, 1]
-        assert place.finished_slots() == places(2)
-        again = place.join(tmp_path, total=2)
-        assert again.finished_already
-        assert again.taken_on == 0
-        assert place.join(tmp_path, total=3).trained == [2]
-        assert place.finished_slots() == places(3)
+    """What depends on how a storage keeps order among workers; tests over a fixture ``place``."""
 
     def test_workers_at_once_share_the_slots(self, place: Place, tmp_path: Path) -> None:
         trainers = [SmallTrainer(tmp_path, lambda: 0.02) for _ in range(3)]
@@ -113,11 +102,6 @@ class StorageContract:
             thread.join(timeout=60)
         assert place.finished_slots() == places(4)
         assert sum(len(trainer.trained) for trainer in trainers) == 4
-
-    def test_at_most_is_what_one_worker_takes_on(self, place: Place, tmp_path: Path) -> None:
-        outcome = place.join(tmp_path, total=2, at_most=1)
-        assert outcome.trained == [0]
-        assert not outcome.study_finished
 
     def test_one_of_two_workers_gets_a_trial(self, place: Place) -> None:
         one, other = place.open(), place.open()
@@ -156,15 +140,35 @@ class StorageContract:
         assert outcome.trained == []
         assert place.finished_slots() == places(2)
 
+
+class LoneWorkerContract:
+    """What one worker meets alone, which depends on the storage but little."""
+
+    def test_the_total_is_exact_nothing_is_repeated_and_a_higher_one_only_adds(
+        self, place: Place, tmp_path: Path
+    ) -> None:
+        assert place.join(tmp_path, total=2).trained == [0, 1]
+        assert place.finished_slots() == places(2)
+        again = place.join(tmp_path, total=2)
+        assert again.finished_already
+        assert again.taken_on == 0
+        assert place.join(tmp_path, total=3).trained == [2]
+        assert place.finished_slots() == places(3)
+
+    def test_at_most_is_what_one_worker_takes_on(self, place: Place, tmp_path: Path) -> None:
+        outcome = place.join(tmp_path, total=2, at_most=1)
+        assert outcome.trained == [0]
+        assert not outcome.study_finished
+
     def test_an_interrupted_trial_is_free_again_at_once(self, place: Place, tmp_path: Path) -> None:
         def press_ctrl_c(request: TrialRequest) -> None:
             raise KeyboardInterrupt
 
-        for _ in range(3):  # twice would close the slot if it counted
+        for _ in range(2):  # which would close the slot if it counted
             with pytest.raises(KeyboardInterrupt):
                 place.join(tmp_path, SmallTrainer(tmp_path, before=press_ctrl_c), total=1)
         outcome = place.join(tmp_path, total=1)
-        assert outcome.trained == [3]
+        assert outcome.trained == [2]
         rates = [t.params["rate"] for t in place.study().get_trials()]
         assert len(set(rates)) == 1  # what was interrupted is what is trained
 
