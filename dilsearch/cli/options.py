@@ -1,9 +1,12 @@
 """The options and arguments of the commands, each with its help."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+
+STORAGE_VARIABLE: Final = "DILSEARCH_STORAGE"
+"""Environment variable of ``--storage``: a command line is read by everybody on a machine."""
 
 SpaceName = Annotated[
     str, typer.Argument(metavar="SPACE", help="A space by name, or the path of a TOML file.")
@@ -172,6 +175,7 @@ StorageOption = Annotated[
     typer.Option(
         "--storage",
         metavar="URL",
+        envvar=STORAGE_VARIABLE,
         help="Optuna storage, or a .journal file; default a SQLite file in the folder.",
     ),
 ]

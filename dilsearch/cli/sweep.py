@@ -2,12 +2,12 @@
 
 import os
 import platform
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 import optuna
 
-from dilsearch.baselines.heartbeat import give_up
 from dilsearch.baselines.slots import REASON, reserve
 from dilsearch.baselines.storage import OpenedStorage
 from dilsearch.baselines.worker import WorkerOutcome, work
@@ -63,22 +63,36 @@ class _Sweep:
     def run(self) -> None:
         """Train, then write and show."""
         options = self.setup.options
-        give_up(self.study, options.give_up)
         if options.worker:  # the command that started it writes and shows
             self._work_alone()
             return
         self.reporter.say(f"study '{self.study.study_name}' in {self.opened.statement}")
-        if all(state.is_decided for state in self.setup.states(self.study)):
-            self.reporter.say("finished already; nothing is trained")
-        elif options.workers > 1:
-            self._work_side_by_side()
-        else:
-            self._say_outcome(self._work_alone())
+        try:
+            self._train()
+        except (Interrupted, SweepError):
+            self._write_what_there_is()
+            raise
         results = self.setup.results(self.study)
         results.write()
         page = results.write_page()
         show_sweep(self.setup.path, page, self.reporter, as_json=options.as_json)
         self._require_no_failures()
+
+    def _train(self) -> None:
+        if all(state.is_decided for state in self.setup.states(self.study)):
+            self.reporter.say("finished already; nothing is trained")
+        elif self.setup.options.workers > 1:
+            self._work_side_by_side()
+        else:
+            self._say_outcome(self._work_alone())
+
+    def _write_what_there_is(self) -> None:
+        """Write what has finished, so that it can be looked at before the sweep goes on."""
+        with suppress(Exception):  # the storage may be gone; what is told is why the sweep ended
+            results = self.setup.results(self.study)
+            results.write()
+            if results.has_page:  # it tells of how things were before
+                results.write_page()
 
     def _work_alone(self) -> WorkerOutcome:
         setup, options = self.setup, self.setup.options
@@ -86,7 +100,7 @@ class _Sweep:
         shown = self.reporter if self.reporter.console.is_terminal else Reporter(quiet=True)
         train = trainer(
             setup.resources,
-            setup.path.absolute(),  # files of trials are shown from wherever they are looked at
+            setup.path,
             command=setup.command,
             looks=setup.looks,
             latency=setup.objectives.needs_latency,
@@ -110,12 +124,14 @@ class _Sweep:
 
     def _work_side_by_side(self) -> None:
         setup = self.setup
-        account = Account(self.study, setup.objectives, setup.total, self.reporter)
+        total = setup.total_of(self.study)
+        account = Account(self.study, setup.objectives, total, self.reporter)
         account.begin()
         # Places are filled here, so that workers who begin at one moment do not all do so.
         reserve(self.study, setup.states(self.study), f"{platform.node()} {os.getpid()} command")
         stopped = run_workers(
             setup.worker_commands,
+            environment=setup.worker_environment,
             gpus=setup.gpus,
             resume_command=setup.resume_command,
             reporter=self.reporter,
@@ -126,9 +142,6 @@ class _Sweep:
             raise self._interrupted()
 
     def _interrupted(self) -> Interrupted:
-        """What has finished is written, so that it can be looked at before the sweep goes on."""
-        if not self.setup.options.worker:
-            self.setup.results(self.study).write()
         return Interrupted(f"stopped; go on with: {self.setup.resume_command}")
 
     def _say_outcome(self, outcome: WorkerOutcome) -> None:

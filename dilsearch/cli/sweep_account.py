@@ -11,8 +11,8 @@ from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 
 from dilsearch.baselines.objectives import Objectives
+from dilsearch.baselines.record import column_in_words
 from dilsearch.baselines.slots import FAILURE, INTERRUPTED, REASON
-from dilsearch.cli.sweep_output import title_of
 from dilsearch.pipeline.sweep import is_surplus
 from dilsearch.progress import Reporter
 
@@ -83,7 +83,7 @@ def trial_in_words(trial: FrozenTrial, objectives: Objectives) -> str:
         return f"{name}: failed: {known.get(REASON, 'its worker was killed')}"
     parts = [f"field {known['field_px']} px"] if "field_px" in known else []
     parts += [
-        f"{title_of(column)} {known[column]:.3f}"
+        f"{column_in_words(column)} {known[column]:.3f}"
         for column in objectives.columns
         if isinstance(known.get(column), float)
     ]

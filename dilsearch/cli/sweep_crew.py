@@ -1,6 +1,6 @@
 """``sweep --workers N``: the same command in several processes, and one account of them all."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from dilsearch.crew import Crew, Ended, Job, Stopping, command_of, environments
 from dilsearch.errors import SweepError
@@ -10,6 +10,7 @@ from dilsearch.progress import Reporter
 def run_workers(
     commands: Sequence[Sequence[str]],
     *,
+    environment: Mapping[str, str],
     gpus: int,
     resume_command: str,
     reporter: Reporter,
@@ -18,7 +19,8 @@ def run_workers(
     """Start workers and wait for them all; one that dies does not keep the others from working.
 
     Args:
-        commands: The command line of each.
+        commands: The command line of each, which everybody on the machine can read.
+        environment: What each finds in its environment beside what is there, which nobody can.
         gpus: How many GPUs they share; 0 where they share none.
         resume_command: What a user types to go on.
         reporter: Told what becomes of them.
@@ -32,7 +34,7 @@ def run_workers(
     """
     places = environments(len(commands), gpus)
     jobs = [
-        Job(number, command_of(words), place)
+        Job(number, command_of(words), {**place, **environment})
         for number, (words, place) in enumerate(zip(commands, places, strict=True), start=1)
     ]
     crew = Crew(jobs, len(jobs))

@@ -1,6 +1,5 @@
 """What ``sweep`` is asked for: which options go together, and what they stand for."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Final, get_args
 from dilsearch.baselines.grid import parse_grid
 from dilsearch.baselines.objectives import Objectives
 from dilsearch.baselines.samplers import PrunerName
+from dilsearch.baselines.storage import shown_url
 from dilsearch.cli.session import SpaceOptions
 from dilsearch.errors import SweepError
 from dilsearch.space import SearchSpace
@@ -17,7 +17,6 @@ from dilsearch.study.choose import parse_seeds
 
 _DEFAULT_SEEDS: Final = "0-2"
 _HASH_DIGITS: Final = 8
-_PASSWORD: Final = re.compile(r"(?<=://)([^:/@]*):[^@]*(?=@)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,14 +101,13 @@ class SweepOptions(SpaceOptions):
     @property
     def shown_storage(self) -> str | None:
         """The storage without its password; None for the folder's own."""
-        return None if self.storage is None else _PASSWORD.sub(r"\1:***", self.storage)
+        return None if self.storage is None else shown_url(self.storage)
 
-    def words(self, out: Path, *, secret: bool = False) -> list[str]:
+    def words(self, out: Path) -> list[str]:
         """The command line, without where its data lies and what it runs on.
 
         Args:
             out: The run folder.
-            secret: Whether to keep the password of the storage, which no record is to hold.
         """
         given: dict[str, object | None] = {
             "--out": out,
@@ -120,7 +118,7 @@ class SweepOptions(SpaceOptions):
             "--seed": self.seed,
             "--objectives": self.objectives if self.objectives != "miou" else None,
             "--pruner": self.pruner,
-            "--storage": self.storage if secret else self.shown_storage,
+            "--storage": self.shown_storage,
             "--study": self.study,
             "--workers": self.workers if self.workers != 1 else None,
             "--heartbeat": self.heartbeat_seconds if self.heartbeat_seconds != 5 else None,
@@ -134,6 +132,8 @@ class SweepOptions(SpaceOptions):
     def worker_words(self, out: Path, number: int, workers: int) -> list[str]:
         """The command line of one of several workers that this command starts.
 
+        The storage is not in it: a password would be read by everybody on the machine.
+
         Args:
             out: The run folder.
             number: Which of them, from 0 on.
@@ -142,9 +142,8 @@ class SweepOptions(SpaceOptions):
         share = self.trials
         if self.at_most is not None:
             share = len(range(number, self.at_most, workers))
-        alone = replace(self, workers=1, trials=share)
-        words = alone.words(out, secret=True) + self.place_words
-        return [*words, "--worker", "--quiet"]
+        alone = replace(self, workers=1, trials=share, storage=None)
+        return [*alone.words(out), *self.place_words, "--worker", "--quiet"]
 
     def _name(self, space: SearchSpace) -> str:
         return f"{space.name}-tpe-seed{self.seed or 0}" if self.proposes else f"{space.name}-grid"

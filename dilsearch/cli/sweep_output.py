@@ -13,17 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from dilsearch.baselines.objectives import Objectives
-from dilsearch.baselines.record import TRIALS_FILE
+from dilsearch.baselines.record import TRIAL_TYPES, TRIALS_FILE, column_in_words
 from dilsearch.progress import Reporter
 from dilsearch.runs import RunFolder
 
 _BEST_SHOWN: Final = 5
-_TITLES: Final = {"mean_iou": "mean IoU", "latency_ms": "latency ms"}
-
-
-def title_of(column: str) -> str:
-    """What people call a column of figures."""
-    return _TITLES.get(column, column.replace("_", " "))
 
 
 def has_tables(path: Path) -> bool:
@@ -41,7 +35,8 @@ def show_sweep(path: Path, page: Path | None, reporter: Reporter, *, as_json: bo
         return
     if reporter.console.quiet:
         return
-    trials, objectives = folder.read_csv(TRIALS_FILE), Objectives(tuple(section["objectives"]))
+    trials = _with_whole_numbers(folder.read_csv(TRIALS_FILE))
+    objectives = Objectives(tuple(section["objectives"]))
     console = Console(highlight=False)
     complete = trials[(trials["state"] == "complete") & trials["answered_from"].isna()]
     if len(complete):
@@ -54,6 +49,12 @@ def show_sweep(path: Path, page: Path | None, reporter: Reporter, *, as_json: bo
         console.print(f"report: {page}", markup=False, soft_wrap=True)
 
 
+def _with_whole_numbers(trials: pd.DataFrame) -> pd.DataFrame:
+    """Counts as what they are, also in columns where a trial that came to nothing has none."""
+    counts = [column for column, kind in TRIAL_TYPES.items() if kind == "Int64"]
+    return trials.assign(**trials[counts].apply(pd.to_numeric).astype("Int64"))
+
+
 def _targets_table(complete: pd.DataFrame, objectives: Objectives) -> Table:
     """A row for each target of a grid: the objectives' mean and spread over seeds."""
     table = _table(("target px", "field px"), objectives, ("seeds", "samples"))
@@ -62,7 +63,7 @@ def _targets_table(complete: pd.DataFrame, objectives: Objectives) -> Table:
         first = rows.iloc[0]
         counts = (str(len(rows)), f"{int(rows['samples'].sum()):,}")
         fields = (str(int(first["target_px"])), str(int(first["field_px"])))
-        table.add_row(*map(Text, (*fields, _in_short(first["rates"]), *figures, *counts)))
+        table.add_row(*map(Text, (*fields, in_short(first["rates"]), *figures, *counts)))
     return table
 
 
@@ -72,7 +73,7 @@ def _best_table(complete: pd.DataFrame, objectives: Objectives) -> Table:
     best = complete.sort_values([objectives.primary, "number"], ascending=[False, True])
     for row in best.head(_BEST_SHOWN).to_dict("records"):
         figures = [f"{row[column]:.3f}" for column in objectives.columns]
-        cells = (str(row["number"]), str(row["field_px"]), _in_short(row["rates"]), *figures)
+        cells = (str(row["number"]), str(row["field_px"]), in_short(row["rates"]), *figures)
         table.add_row(*map(Text, (*cells, f"{row['samples']:,}")))
     return table
 
@@ -82,14 +83,15 @@ def _table(before: Iterable[str], objectives: Objectives, after: Iterable[str]) 
     for name in before:
         table.add_column(name, justify="right")
     table.add_column("rates by site", overflow="fold")
-    for name in (*map(title_of, objectives.columns), *after):
+    for name in (*map(column_in_words, objectives.columns), *after):
         table.add_column(name, justify="right", no_wrap=True)
     return table
 
 
 def _lines(section: Mapping[str, Any]) -> Iterator[str]:
     counts = [f"{section['complete']} complete"]
-    counts += [f"{section[name]} {name}" for name in ("pruned", "failed") if section[name]]
+    ends = ("pruned", "failed", "interrupted")
+    counts += [f"{section[name]} {name}" for name in ends if section.get(name)]
     yield (
         f"{section['complete'] + section['pruned']} of {section['total']} trials finished "
         f"({', '.join(counts)}): {section['samples']:,} samples, {section['seconds']:,.0f} s"
@@ -99,14 +101,15 @@ def _lines(section: Mapping[str, Any]) -> Iterator[str]:
         yield "no trial is complete yet, so there is no plan"
         return
     spread = "" if best["std"] is None else f" +/- {best['std']:.3f} over {best['seeds']} seeds"
-    primary = title_of(Objectives(tuple(section["objectives"])).primary)
+    primary = column_in_words(Objectives(tuple(section["objectives"])).primary)
     which = f"target {best['target_px']} px" if best["target_px"] else f"trial {best['trial']}"
     yield (
         f"best: {which}, {primary} {best['score']:.3f}{spread}, field {best['field_px']} px "
         f"({section['needed_px']} needed)"
     )
     if section["pareto"] is not None:
-        yield f"none better in every objective: trials {', '.join(map(str, section['pareto']))}"
+        # at least as good in all objectives and better in one: that is to dominate
+        yield f"dominated by no other: trials {', '.join(map(str, section['pareto']))}"
 
 
 def _mean_and_spread(values: pd.Series) -> str:
@@ -114,6 +117,7 @@ def _mean_and_spread(values: pd.Series) -> str:
     return f"{values.mean():.3f}{spread}"
 
 
-def _in_short(rates: object) -> str:
-    """Rates in words without the names of their sites."""
-    return "  ".join(found.replace(", ", ",") for found in re.findall(r"\(([^)]*)\)", str(rates)))
+def in_short(rates: object) -> str:
+    """Rates in words without the names of their sites; a list without its spaces."""
+    sites = re.findall(r"\(([^)]*)\)", str(rates))
+    return "  ".join(site if "mean" in site else site.replace(", ", ",") for site in sites)

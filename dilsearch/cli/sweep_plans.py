@@ -11,8 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dilsearch.baselines.record import rates_in_words
 from dilsearch.baselines.slots import SLOT
 from dilsearch.baselines.trial import Slot, Suggestion
+from dilsearch.cli.sweep_output import in_short
 from dilsearch.cli.sweep_setup import SweepSetup
 from dilsearch.pipeline.frames import whole_rates
 from dilsearch.pipeline.stages import largest_field_px
@@ -44,10 +46,7 @@ class _Planned:
     @property
     def rates(self) -> str:
         """The rates of all sites in a line."""
-        rows = (rates.rows for rates in self.suggestion.plan.sites.values())
-        return "  ".join(
-            ",".join("x".join(f"{rate:g}" for rate in row) for row in site) for site in rows
-        )
+        return in_short(rates_in_words(self.suggestion.plan))
 
 
 def show_plans(setup: SweepSetup, *, as_json: bool) -> None:

@@ -7,17 +7,28 @@ import optuna
 import torch
 
 from dilsearch.baselines.grid import grid_of, parse_grid
+from dilsearch.baselines.heartbeat import give_up
 from dilsearch.baselines.objectives import Objectives
 from dilsearch.baselines.protocols import GridProtocol, SweepProtocol, TpeProtocol
 from dilsearch.baselines.samplers import make_pruner
 from dilsearch.baselines.slots import SlotState, wanted_states
-from dilsearch.baselines.storage import OpenedStorage, open_storage, open_study
+from dilsearch.baselines.storage import DATABASE_FILE, OpenedStorage, open_storage, open_study
 from dilsearch.baselines.table import record_sweep
+from dilsearch.cli.options import STORAGE_VARIABLE
 from dilsearch.cli.sweep_options import SweepOptions
+from dilsearch.errors import SweepError
 from dilsearch.pipeline import Resources, network_hash
 from dilsearch.pipeline.ground import Ground, ground_of
 from dilsearch.pipeline.rates import first_plans
-from dilsearch.pipeline.sweep import SweepRecord, SweepResults, begin_or_join, refuse_other
+from dilsearch.pipeline.sweep import (
+    SweepRecord,
+    SweepResults,
+    begin_or_join,
+    refuse_other,
+    reopen,
+    trials_expected,
+)
+from dilsearch.pipeline.trial import score_names
 
 _LEFT_OUT = ("seeds", "sweep", "schedules")
 """What a protocol says of itself that may grow, or that follows from the rest."""
@@ -58,6 +69,12 @@ class SweepSetup:
         return [self.options.worker_words(self.path, number, count) for number in range(count)]
 
     @property
+    def worker_environment(self) -> dict[str, str]:
+        """What workers are told by their environment, which others on the machine do not see."""
+        storage = self.options.storage
+        return {} if storage is None else {STORAGE_VARIABLE: storage}
+
+    @property
     def gpus(self) -> int:
         """How many GPUs workers share; 0 where the user has chosen one device for all."""
         return torch.cuda.device_count() if self.options.device in ("auto", "cuda") else 0
@@ -74,8 +91,13 @@ class SweepSetup:
 
     @property
     def total(self) -> int:
-        """Finished trials that the study is to have."""
+        """Finished trials that this command asks for."""
         return self.options.study_total or len(self.protocol.slots(None))
+
+    def total_of(self, study: optuna.Study) -> int:
+        """Finished trials that the study is to have, with those that others asked for."""
+        trials = study.get_trials(deepcopy=False)
+        return trials_expected(self.options.study_total, self.states(study), trials)
 
     @cached_property
     def ground(self) -> Ground:
@@ -124,15 +146,25 @@ class SweepSetup:
         )
 
     def open(self) -> tuple[OpenedStorage, optuna.Study]:
-        """Check what is left to check, then make or join folder, storage and study."""
+        """Check what is left to check, then make or join folder, storage and study.
+
+        Trials that the user gives up are given up here: there are none in a study that is new.
+        """
         toml, device = self.space.to_toml(), self.resources.device_name
+        self.objectives.require_scores(score_names(self.resources.data))
         refuse_other(self.path, self.record, toml)
-        if self.options.storage is not None:
-            found = self._open_study()  # before anything is written here
+        is_there = self.options.storage is not None
+        if self.options.give_up:
+            self._require_study()
+            is_there = True
+        if not is_there:  # it is made in the folder
             begin_or_join(self.path, self.record, toml, device)
-            return found
-        begin_or_join(self.path, self.record, toml, device)
-        return self._open_study()
+        opened, study = self._open_study()
+        give_up(study, self.options.give_up)
+        if is_there:  # nothing is written here before it is known to be of use
+            begin_or_join(self.path, self.record, toml, device)
+        reopen(self.path, self.states(study))
+        return opened, study
 
     def states(self, study: optuna.Study) -> list[SlotState]:
         """What has become of each place for a trial."""
@@ -157,14 +189,34 @@ class SweepSetup:
             states=self.states(study),
         )
 
-    def _open_study(self) -> tuple[OpenedStorage, optuna.Study]:
+    def _require_study(self) -> None:
+        """Refuse to give up trials where there is no study, before one is made.
+
+        Raises:
+            SweepError: If there is none.
+        """
+        place, name, is_there = str(self.path), self.record.study, False
+        if self.options.storage is not None or (self.path / DATABASE_FILE).exists():
+            opened = self._open_storage()
+            place, is_there = opened.url, name in optuna.get_all_study_names(opened.storage)
+            opened.close()
+        if not is_there:
+            raise SweepError(
+                f"there is no study '{name}' in {place} yet, so that no trial of it can be given "
+                "up; leave --give-up out"
+            )
+
+    def _open_storage(self) -> OpenedStorage:
         options = self.options
-        opened = open_storage(
+        return open_storage(
             options.storage,
             self.path,
             heartbeat_seconds=options.heartbeat_seconds,
             grace_seconds=options.grace_seconds,
         )
+
+    def _open_study(self) -> tuple[OpenedStorage, optuna.Study]:
+        options, opened = self.options, self._open_storage()
         pruner = make_pruner(
             options.pruner_name, looks=self.looks, train_steps=self.space.retrain_steps
         )

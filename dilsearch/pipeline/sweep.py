@@ -17,8 +17,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dilsearch.baselines.objectives import Objectives
 from dilsearch.baselines.record import TRIALS_FILE
-from dilsearch.baselines.slots import FAILURE, SURPLUS, SlotState
+from dilsearch.baselines.slots import FAILURE, SLOT, SURPLUS, SlotState, slot_states
 from dilsearch.baselines.table import Best, best_of, pareto, plan_of_trial, trials_table
+from dilsearch.baselines.trial import Slot
 from dilsearch.errors import RunError, SweepError
 from dilsearch.pipeline import take_back
 from dilsearch.pipeline.frames import whole_rates
@@ -31,7 +32,8 @@ from dilsearch.runs import RUN_FILE, RunFolder
 from dilsearch.runs.differences import differences
 
 STAGE: Final = "sweep"
-STUDY_FILE: Final = "study.json"
+RECORD_FILE: Final = "study.json"
+_FINISHED: Final = (TrialState.COMPLETE, TrialState.PRUNED)
 _SHOWN: Final = 3
 
 
@@ -103,9 +105,31 @@ def begin_or_join(path: Path, record: SweepRecord, space_toml: str, device: str)
         if not (path / RUN_FILE).exists():
             raise
         folder = _join(path, record, space_toml)
-    if not folder.has(STUDY_FILE):
-        folder.write_json(STUDY_FILE, record.document())
+    if not folder.has(RECORD_FILE):
+        folder.write_json(RECORD_FILE, record.document())
     return folder
+
+
+def reopen(path: Path, states: Sequence[SlotState]) -> None:
+    """Note that a finished sweep is under way again, where places for trials have been added."""
+    folder = RunFolder.open(path)
+    if folder.is_finished(STAGE) and not all(state.is_decided for state in states):
+        folder.begin(STAGE)
+
+
+def trials_expected(
+    wanted: int | None, states: Sequence[SlotState], trials: Sequence[FrozenTrial]
+) -> int:
+    """How many finished trials a study is to have.
+
+    Args:
+        wanted: What was asked for, which a larger study has more of; None for one in every place.
+        states: What has become of the places that were asked for.
+        trials: All trials of the study, those that fill places which others asked for too.
+    """
+    if wanted is not None:
+        return max(wanted, sum(trial.state in _FINISHED for trial in trials))
+    return len({state.slot.key for state in states} | set(_places(trials)))
 
 
 def _join(path: Path, record: SweepRecord, space_toml: str) -> RunFolder:
@@ -118,8 +142,8 @@ def _join(path: Path, record: SweepRecord, space_toml: str) -> RunFolder:
         )
     # Seeds of a grid may be added, so the folder keeps that which it was begun with.
     RunFolder.create(path, command="", space=space_toml, seed=folder.seed, resume=True)
-    if folder.has(STUDY_FILE):
-        _require_same(path, folder.read_json(STUDY_FILE), record.document())
+    if folder.has(RECORD_FILE):
+        _require_same(path, folder.read_json(RECORD_FILE), record.document())
     return folder
 
 
@@ -170,10 +194,11 @@ class SweepResults:
             The section ``sweep`` of ``summary.json``.
         """
         folder = RunFolder.open(self.path)  # as it is now: others have worked on it
-        table = trials_table(self.study)
+        table, trials = trials_table(self.study), self.study.get_trials(deepcopy=False)
         best = best_of(table, self.protocol, self.objectives)
-        plan = None if best is None else plan_of_trial(self.study.trials[best.trial])
+        plan = None if best is None else plan_of_trial(trials[best.trial])
         section = self._section(table, best, plan)
+        section["total"] = trials_expected(self.total, self.states, trials)
         bench = Workbench(folder, self.resources, folder.seed, Reporter(quiet=True))
         if plan is not None and folder.record["hashes"].get("plan") not in (None, plan.hash):
             take_back(bench, ("retrain", "evaluate"))  # they were of another plan
@@ -184,9 +209,18 @@ class SweepResults:
         if folder.has("summary.json"):
             summary = folder.read_json("summary.json")
         folder.write_json("summary.json", {**summary, STAGE: section, **found})
-        if all(state.is_decided for state in self.states):
+        if self._nothing_is_left(trials):
             folder.finish(STAGE, seconds=section["seconds"])
+        elif folder.is_finished(STAGE):  # for another, who asked for less
+            folder.begin(STAGE)
         return section
+
+    @property
+    def has_page(self) -> bool:
+        """Whether a page was set before."""
+        from dilsearch.report.html import REPORT_NAME
+
+        return (self.path / REPORT_NAME).exists()
 
     def write_page(self) -> Path:
         """Draw the figures and set the page, from the files alone."""
@@ -198,26 +232,39 @@ class SweepResults:
         self, table: pd.DataFrame, best: Best | None, plan: DilationPlan | None
     ) -> dict[str, Any]:
         states, space = table["state"].value_counts(), self.resources.space
-        places = {state.slot.key for state in self.states} | set(table["slot"].dropna())
         return {
             "protocol": self.protocol,
             "objectives": list(self.objectives.names),
             "seeds": sorted({int(seed) for seed in table["seed"].dropna()}),
-            "total": len(places) if self.total is None else self.total,
             "complete": int(states.get("complete", 0)),
             "pruned": int(states.get("pruned", 0)),
-            "failed": sum(not is_surplus(trial) for trial in self._failed()),
+            "failed": int(states.get("failed", 0)),
+            "interrupted": int(states.get("interrupted", 0)),
             "samples": int(table["samples"].sum()),
             "seconds": round(float(table["seconds"].sum()), 1),
             "needed_px": space.needed_px,
             "targets_px": None if self.targets_px is None else list(self.targets_px),
             "retrain_steps": space.retrain_steps,
             "best": None if best is None or plan is None else _best_section(best, plan),
-            "pareto": None if self.objectives.single else pareto(table, self.objectives),
+            "pareto": None
+            if self.objectives.single
+            else pareto(table, self.protocol, self.objectives),
         }
 
-    def _failed(self) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+    def _nothing_is_left(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Whether nothing more comes of the places asked for, nor of those that others asked for.
+
+        Proposed plans that were asked for once may be left untried, but not a part of a grid.
+        """
+        others = slot_states([Slot(key) for key in _places(trials)], trials)
+        if self.total is not None:
+            others = [state for state in others if state.is_running]
+        return all(state.is_decided for state in (*self.states, *others))
+
+
+def _places(trials: Sequence[FrozenTrial]) -> list[str]:
+    """Keys of the places that trials of a study fill."""
+    return [*dict.fromkeys(trial.user_attrs[SLOT] for trial in trials if SLOT in trial.user_attrs)]
 
 
 def is_surplus(trial: FrozenTrial) -> bool:

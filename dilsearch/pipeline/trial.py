@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+import numpy as np
 import pandas as pd
 
+from dilsearch.baselines.folders import free_folder
 from dilsearch.baselines.record import trial_folder
 from dilsearch.baselines.trial import Look, Train, TrialRequest, TrialResult
-from dilsearch.errors import RunError
+from dilsearch.data import DataSets
 from dilsearch.geometry import FieldGraph
 from dilsearch.pipeline import run_stages
 from dilsearch.pipeline.latency import latency_ms
@@ -27,8 +29,7 @@ from dilsearch.pipeline.workbench import Resources, Workbench
 from dilsearch.progress import Reporter
 from dilsearch.report.rates import rates_text
 from dilsearch.runs import RunFolder
-from dilsearch.runs.folder import RUN_FILE
-from dilsearch.scores import counts_table
+from dilsearch.scores import counts_table, scores
 from dilsearch.surgery import field_graph
 
 Scores: TypeAlias = Mapping[str, float | None]
@@ -37,6 +38,12 @@ LOG_FILE: Final = "log.txt"
 LOOKS_FILE: Final = "looks.csv"
 SHOWN_FILES: Final = ("plan.json", "counts.csv", "summary.json", LOG_FILE)
 """What is shown of a trial beside its study."""
+
+
+def score_names(data: DataSets) -> tuple[str, ...]:
+    """The names that ``validation_scores`` gives of a network that was trained on this data."""
+    regions = (f"{region}_accuracy" for region in data.regions if region != "all")
+    return (*scores(np.eye(1, dtype=np.int64)), *regions)
 
 
 def trainer(
@@ -93,12 +100,7 @@ def _begin(resources: Resources, root: Path, request: TrialRequest, command: str
     Raises:
         RunError: If there is a trial in it already.
     """
-    path, seed = root / trial_folder(request.number), request.suggestion.seed
-    if (path / RUN_FILE).exists():
-        raise RunError(
-            f"{path} holds a trial that another study left, and trial {request.number} of this one "
-            "has to go there. Remove the folder, or write elsewhere with --out."
-        )
+    path, seed = free_folder(root, request.number), request.suggestion.seed
     space, device, data_hash = resources.space, resources.device_name, resources.data.content_hash
     folder = RunFolder.create(
         path, command=command, space=space.to_toml(), seed=seed, device=device
@@ -185,6 +187,7 @@ class _Trial:
     ) -> TrialResult:
         """Write what is known at the end."""
         folder, seconds = self.bench.folder, time.monotonic() - self.started
+        place = trial_folder(self.request.number)
         folder.write_csv(LOOKS_FILE, log.frame)
         result = TrialResult(
             pruned=pruned,
@@ -194,8 +197,8 @@ class _Trial:
             seconds=seconds,
             latency_ms=self._latency_ms() if latency else None,
             device=self.bench.resources.device_name,
-            folder=trial_folder(self.request.number),
-            files={name: folder.path(name) for name in SHOWN_FILES},
+            folder=place,
+            files={name: Path(place, name) for name in SHOWN_FILES},
         )
         self._note("trial", _in_summary(self.request, result))
         self.bench.reporter.say(_in_words(result))

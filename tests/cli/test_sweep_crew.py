@@ -55,6 +55,7 @@ def run(told: Told, monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[str]]
     def run(programs: Sequence[str]) -> bool:
         return run_workers(
             [["dilsearch", program] for program in programs],
+            environment={"ADDRESS": "of the storage"},
             gpus=0,
             resume_command="dilsearch sweep toy",
             reporter=told.reporter,
@@ -86,6 +87,13 @@ class TestWorkers:
     ) -> None:
         assert run([GOOD, FAILS]) is False
         assert told.lines == ["worker 2 failed: no space left; the others go on"]
+
+    def test_each_finds_in_its_environment_what_it_is_not_called_with(
+        self, run: Callable[[Sequence[str]], bool], told: Told
+    ) -> None:
+        program = "import os, sys; sys.exit(os.environ['ADDRESS'])"
+        assert run([GOOD, program]) is False
+        assert told.lines == ["worker 2 failed: of the storage; the others go on"]
 
     def test_when_all_are_gone_the_command_ends(self, run: Callable[[Sequence[str]], bool]) -> None:
         with pytest.raises(
@@ -156,7 +164,7 @@ class TestAccount:
         account.tell()
         assert told.lines == [
             "1 of 9 trials finished already",
-            "trial 1, tpe 1: field 47 px, mean IoU 0.500, latency ms 2.250, 1,260 samples "
+            "trial 1, tpe 1: field 47 px, mean IoU 0.500, latency (ms) 2.250, 1,260 samples "
             "(2 of 9 finished, 1 running)",
         ]
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dilsearch.cli.sweep_options import SweepOptions
+from dilsearch.cli.sweep_setup import SweepSetup
 from dilsearch.errors import DilsearchError
 from dilsearch.space import SearchSpace
 
@@ -130,15 +131,23 @@ def test_words_say_what_was_asked_for_and_no_defaults() -> None:
             "postgresql+psycopg://me:***@host:5432/name",
         ),
         ("redis://:s3cret@host", "redis://:***@host"),
+        (
+            "postgresql://host/name?user=me&password=s3cret",
+            "postgresql://host/name?user=me&password=***",
+        ),
         ("postgresql://host:5432/name", "postgresql://host:5432/name"),
         ("sqlite:////a/b@c.db", "sqlite:////a/b@c.db"),
         ("there/study.journal", "there/study.journal"),
     ],
 )
-def test_no_record_holds_a_password_and_workers_are_given_it(storage: str, shown: str) -> None:
+def test_no_command_line_holds_a_password(storage: str, shown: str) -> None:
     asked = options(storage=storage, workers=2)
     assert shown in asked.words(OUT)
-    assert storage in asked.worker_words(OUT, 0, 2)
+    assert "s3cret" not in " ".join(asked.words(OUT))
+    # Workers are given it by their environment: everybody can read what processes are called with.
+    assert "--storage" not in asked.worker_words(OUT, 0, 2)
+    assert SweepSetup(asked).worker_environment == {"DILSEARCH_STORAGE": storage}
+    assert SweepSetup(options()).worker_environment == {}
 
 
 def test_a_worker_has_the_command_without_the_others_and_is_quiet() -> None:

@@ -12,18 +12,20 @@ import pytest
 
 from dilsearch.baselines.objectives import Objectives
 from dilsearch.baselines.protocols import GridProtocol
-from dilsearch.baselines.slots import FAILURE, SLOT, SURPLUS, wanted_states
+from dilsearch.baselines.slots import FAILURE, INTERRUPTED, SLOT, SURPLUS, SlotState, wanted_states
 from dilsearch.baselines.table import record_request, record_result
 from dilsearch.baselines.trial import TrialRequest, TrialResult
 from dilsearch.errors import RunError, SweepError
 from dilsearch.pipeline import Resources
 from dilsearch.pipeline.ground import Ground, ground_of
 from dilsearch.pipeline.sweep import (
-    STUDY_FILE,
+    RECORD_FILE,
     SweepRecord,
     SweepResults,
     begin_or_join,
     refuse_other,
+    reopen,
+    trials_expected,
 )
 from dilsearch.plan import DilationPlan
 from dilsearch.runs import RunFolder
@@ -52,7 +54,7 @@ class TestBeginning:
         assert folder.record["command"] == RECORD.command
         assert folder.record["hashes"] == {"data": "d" * 64}
         assert folder.stages["sweep"]["status"] == "running"
-        assert folder.read_json(STUDY_FILE)["study"] == "toy-grid-12345678"
+        assert folder.read_json(RECORD_FILE)["study"] == "toy-grid-12345678"
         assert SearchSpace.load(folder.path("space.toml")) == SPACE
 
     def test_the_same_joins_and_changes_nothing(self, tmp_path: Path) -> None:
@@ -187,9 +189,12 @@ class Sweep:
         self.study.enqueue_trial({"target_px": target_px, "seed": seed}, user_attrs=known)
         self.study.tell(self.study.ask(), state=optuna.trial.TrialState.FAIL)
 
-    def write(self) -> dict[str, Any]:
+    @property
+    def states(self) -> list[SlotState]:
         trials = self.study.get_trials()
-        states = wanted_states(self.protocol.slots, None, trials, replaces_failed=False)
+        return wanted_states(self.protocol.slots, None, trials, replaces_failed=False)
+
+    def write(self) -> dict[str, Any]:
         results = SweepResults(
             path=self.path,
             resources=self.resources,
@@ -199,7 +204,7 @@ class Sweep:
             study=self.study,
             targets_px=(23, 39),
             total=None,
-            states=states,
+            states=self.states,
         )
         return results.write()
 
@@ -231,6 +236,7 @@ class TestResults:
             "complete": 4,
             "pruned": 0,
             "failed": 0,
+            "interrupted": 0,
             "samples": 320,
             "seconds": 6.0,
             "needed_px": 63,
@@ -266,7 +272,47 @@ class TestResults:
 
     def test_what_was_never_trained_has_not_failed(self, sweep: Sweep) -> None:
         sweep.fail(23, 0, **{FAILURE: SURPLUS})
-        assert sweep.write()["failed"] == 0
+        sweep.fail(23, 0, **{FAILURE: INTERRUPTED})
+        section = sweep.write()
+        assert (section["failed"], section["interrupted"]) == (0, 1)
+        sweep.fail(23, 0)  # control
+        assert sweep.write()["failed"] == 1
+
+    def test_a_finished_one_that_grows_is_unfinished_until_it_has_all(self, sweep: Sweep) -> None:
+        for seed in (0, 1):
+            sweep.end(23, seed, 0.5)
+            sweep.end(39, seed, 0.6)
+        sweep.write()
+        reopen(sweep.path, sweep.states)  # control: as it was
+        assert sweep.folder.is_finished("sweep")
+        sweep.begin(seeds=(0, 1, 2))
+        reopen(sweep.path, sweep.states)
+        assert sweep.folder.stages["sweep"] == {"status": "running", "seconds": 0}
+        sweep.end(23, 2, 0.5)
+        sweep.fail(39, 2, **{FAILURE: INTERRUPTED})
+        sweep.write()
+        assert not sweep.folder.is_finished("sweep")
+        sweep.begin(seeds=(0, 1))  # all that this one asks for is there, but not all of the grid
+        section = sweep.write()
+        assert not sweep.folder.is_finished("sweep")
+        assert (section["complete"], section["total"]) == (5, 6)
+        sweep.begin(seeds=(0, 1, 2))
+        sweep.end(39, 2, 0.6)
+        sweep.write()
+        assert sweep.folder.is_finished("sweep")
+        assert sweep.folder.seconds("sweep") == 9
+
+    def test_a_finished_one_that_somebody_else_works_on_is_unfinished(self, sweep: Sweep) -> None:
+        sweep.end(23, 0, 0.5)
+        sweep.begin(seeds=(0,))
+        sweep.end(39, 0, 0.6)
+        sweep.write()
+        assert sweep.folder.is_finished("sweep")
+        known = {SLOT: "23 px seed 5"}
+        sweep.study.enqueue_trial({"target_px": 23, "seed": 5}, user_attrs=known)
+        sweep.study.ask()
+        sweep.write()
+        assert not sweep.folder.is_finished("sweep")
 
     def test_seeds_of_others_count(self, sweep: Sweep) -> None:
         sweep.end(23, 0, 0.5)
@@ -294,3 +340,16 @@ class TestResults:
         assert json.loads(sweep.folder.read_text("run.json"))["hashes"]["plan"] == (
             DilationPlan.load(sweep.path / "plan.json").hash
         )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"), [(None, 3), (1, 2), (4, 4)], ids=["grid", "fewer", "more"]
+)
+def test_a_study_has_at_least_the_trials_that_finished(
+    sweep: Sweep, wanted: int | None, expected: int
+) -> None:
+    sweep.end(23, 0, 0.5)
+    sweep.end(23, 1, 0.5)
+    sweep.fail(39, 0)
+    sweep.begin(seeds=(0,))  # that seed 1 was asked for by others does not make it another's
+    assert trials_expected(wanted, sweep.states, sweep.study.get_trials()) == expected

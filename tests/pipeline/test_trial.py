@@ -20,10 +20,10 @@ from torch import nn
 
 from dilsearch.baselines.trial import Suggestion, Train, TrialRequest, TrialResult
 from dilsearch.errors import GeometryError, PlanError, RunError
-from dilsearch.pipeline import Resources, Workbench, network_hash, run_stages
+from dilsearch.pipeline import Resources, Workbench, network_hash, run_stages, workbench
 from dilsearch.pipeline import looks as looks_module
 from dilsearch.pipeline import stages as stages_module
-from dilsearch.pipeline.trial import trainer
+from dilsearch.pipeline.trial import score_names, trainer
 from dilsearch.plan import DilationPlan, SiteRates
 from dilsearch.progress import Reporter
 from dilsearch.report.tables import metrics_table, read_run
@@ -97,6 +97,17 @@ class Trained:
     folder: RunFolder
     watcher: Watcher
 
+    @property
+    def root(self) -> Path:
+        """The run folder of the sweep."""
+        return self.folder.path().parent.parent
+
+    @property
+    def files_are_there(self) -> bool:
+        """Whether the files to be shown lie below the root, wherever that is."""
+        files = self.result.files.values()
+        return all((self.root / file).is_file() and not file.is_absolute() for file in files)
+
     @classmethod
     def of(cls, resources: Resources, root: Path, number: int, watcher: Watcher) -> "Trained":
         result = trains(resources, root, latency=True)(asked(number), watcher)
@@ -126,7 +137,7 @@ class TestAWholeTrial:
         assert hashes["plan"] == PLAN.hash
         assert hashes["space"] == resources.space.hash
         assert hashes["data"] == resources.data.content_hash
-        assert {*map(Path.is_file, whole.result.files.values())} == {True}
+        assert whole.files_are_there
         assert whole.result.files.keys() == {"plan.json", "counts.csv", "summary.json", "log.txt"}
 
     def test_the_result_says_what_the_files_say(self, whole: Trained) -> None:
@@ -196,27 +207,40 @@ def dropout() -> Resources:
     return Resources(space, device="cpu", network=dropping)
 
 
-@pytest.fixture(params=["toy", "dropout"])
-def either(request: pytest.FixtureRequest, resources: Resources, dropout: Resources) -> Resources:
-    return resources if request.param == "toy" else dropout
+OTHER_PLAN = DilationPlan({"3": SiteRates("site", (2,))})
 
 
-def plan_of(resources: Resources) -> DilationPlan:
-    return PLAN if resources.network is None else DilationPlan({"3": SiteRates("site", (2,))})
+@pytest.fixture(scope="module")
+def expected(resources: Resources, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What retraining makes of the plan."""
+    return retrained(resources, tmp_path_factory.mktemp("run") / "run", 0, PLAN)
+
+
+def require_same(found: Path, expected: Path) -> None:
+    for name in {*RESULTS} - {"field.csv"}:
+        assert (found / name).read_bytes() == (expected / name).read_bytes(), (found, name)
 
 
 class TestTheSameAsARetraining:
-    def test_with_looks_and_without(self, either: Resources, tmp_path: Path) -> None:
-        plan = plan_of(either)
-        expected = retrained(either, tmp_path / "run", 1, plan)
+    def test_with_looks_and_without(
+        self, whole: Trained, expected: Path, resources: Resources, tmp_path: Path
+    ) -> None:
+        assert whole.watcher.seen
+        require_same(whole.folder.path(), expected)
+        torch.rand(3)  # whatever the process drew before
+        trains(resources, tmp_path)(asked(), None)
+        require_same(tmp_path / "trials/0000", expected)
+
+    def test_with_a_network_that_draws(self, dropout: Resources, tmp_path: Path) -> None:
+        expected = retrained(dropout, tmp_path / "run", 1, OTHER_PLAN)
         for number, look in enumerate([Watcher(), None]):
-            torch.rand(number + 1)  # whatever the process drew before
-            trains(either, tmp_path)(asked(number, 1, plan), look)
-            for name in {*RESULTS} - {"field.csv"}:
-                found = tmp_path / f"trials/{number:04d}" / name
-                assert found.read_bytes() == (expected / name).read_bytes(), (number, name)
+            torch.rand(number + 1)
+            trains(dropout, tmp_path)(asked(number, 1, OTHER_PLAN), look)
+            require_same(tmp_path / f"trials/{number:04d}", expected)
+        known = RunFolder.open(tmp_path / "trials/0000").record["hashes"]["network"]
+        assert known == network_hash(dropout.relaxed_network(1))
         # negative control: another seed
-        trains(either, tmp_path)(asked(5, 2, plan), None)
+        trains(dropout, tmp_path)(asked(5, 2, OTHER_PLAN), None)
         found = tmp_path / "trials/0005" / "weights.safetensors"
         assert found.read_bytes() != (expected / found.name).read_bytes()
 
@@ -229,18 +253,11 @@ class TestTheSameAsARetraining:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(place, "lent_generators", lambda *keys: nullcontext())
-        plan, weights = plan_of(dropout), []
+        weights = []
         for number, look in enumerate([Watcher(), None]):
-            trains(dropout, tmp_path)(asked(number, 1, plan), look)
+            trains(dropout, tmp_path)(asked(number, 1, OTHER_PLAN), look)
             weights.append((tmp_path / f"trials/{number:04d}/weights.safetensors").read_bytes())
         assert weights[0] != weights[1]
-
-    def test_a_network_of_the_users_own_is_on_record(
-        self, dropout: Resources, tmp_path: Path
-    ) -> None:
-        trains(dropout, tmp_path)(asked(0, 0, plan_of(dropout)), None)
-        known = RunFolder.open(tmp_path / "trials/0000").record["hashes"]["network"]
-        assert known == network_hash(dropout.relaxed_network(0))
 
 
 class TestAPrunedTrial:
@@ -259,7 +276,7 @@ class TestAPrunedTrial:
         assert not folder.is_finished("retrain")
         assert not folder.has("weights.safetensors")
         assert not list(folder.path("checkpoints").glob("*"))
-        assert {*map(Path.is_file, pruned.result.files.values())} == {True}
+        assert pruned.files_are_there
         data = read_run(folder.path())
         assert metrics_table(data).loc["mean_iou", "retrain"] == pruned.result.scores["mean_iou"]
         assert data.counts is not None
@@ -267,33 +284,30 @@ class TestAPrunedTrial:
         assert data.result("trial", "pruned") is True
         assert re.match(r"pruned after 4 samples", folder.read_text("log.txt").splitlines()[-1])
 
-    def test_the_same_network_trained_as_far_scores_the_same(
+    def test_looks_and_their_number_change_nothing_and_the_last_comes_too_late_to_prune(
         self, pruned: Trained, resources: Resources, tmp_path: Path
     ) -> None:
-        watcher = Watcher()
-        trains(resources, tmp_path, looks=2)(asked(1), watcher)
+        watcher = Watcher(stop_at=4)
+        assert not trains(resources, tmp_path, looks=2)(asked(1), watcher).pruned
+        assert [step for step, _ in watcher.seen] == [2, 4]
         assert watcher.seen[0] == (2, pruned.result.scores["mean_iou"])
         assert watcher.seen[1][1] != watcher.seen[0][1]  # negative control
 
     def test_it_can_be_trained_to_its_end_after_all(
-        self, pruned: Trained, resources: Resources, tmp_path: Path
+        self, pruned: Trained, expected: Path, resources: Resources
     ) -> None:
         folder = pruned.folder
         run_stages(Workbench(folder, resources, 0, Reporter(quiet=True)), ["retrain"])
-        expected = retrained(resources, tmp_path / "run", 0, PLAN)
         found = folder.path("weights.safetensors")
         assert found.read_bytes() == (expected / found.name).read_bytes()
 
-    def test_the_last_look_comes_too_late_to_prune(
-        self, resources: Resources, tmp_path: Path
-    ) -> None:
-        watcher = Watcher(stop_at=4)
-        assert not trains(resources, tmp_path)(asked(), watcher).pruned
-        assert watcher.seen[-1][0] == 4
-
 
 class TestWhatGoesWrong:
-    def test_a_loss_that_is_no_number_is_told_in_the_log(self, tmp_path: Path) -> None:
+    def test_a_loss_that_is_no_number_is_told_in_the_log(
+        self, resources: Resources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        network = resources.relaxed_network(0)  # tracing another would take longest
+        monkeypatch.setattr(workbench, "build_relaxed", lambda *given: network)
         diverging = tiny("train.learning_rate=1e30", "train.optimizer=sgd")
         with pytest.raises(RunError, match="the loss became") as error:
             trains(diverging, tmp_path)(asked(), None)
@@ -325,33 +339,29 @@ class TestWhatGoesWrong:
         assert not list(folder.path("checkpoints").glob("*"))
 
     def test_the_folder_of_another_study_is_left_alone(
-        self, resources: Resources, tmp_path: Path
+        self, whole: Trained, resources: Resources
     ) -> None:
-        train = trains(resources, tmp_path)
-        train(asked(3), None)
-        before = (tmp_path / "trials/0003/log.txt").read_text()
+        before = whole.folder.read_text("log.txt")
         text = (
-            f"{tmp_path}/trials/0003 holds a trial that another study left, and trial 3 of this "
+            f"{whole.root}/trials/0007 holds a trial that another study left, and trial 7 of this "
             "one has to go there. Remove the folder, or write elsewhere with --out."
         )
         with pytest.raises(RunError, match=f"^{re.escape(text)}$"):
-            train(asked(3), None)
-        assert (tmp_path / "trials/0003/log.txt").read_text() == before
+            trains(resources, whole.root)(asked(7), None)
+        assert whole.folder.read_text("log.txt") == before
 
-    @pytest.mark.parametrize(
-        "plan", [DilationPlan.per_branch({"blocks.9.conv2": (1, 1)}), PLAN.replace({})]
-    )
     def test_a_plan_of_another_network_is_told_before_a_folder_is_made(
-        self, plan: DilationPlan, resources: Resources, tmp_path: Path
+        self, resources: Resources, tmp_path: Path
     ) -> None:
-        train = trains(resources, tmp_path)
-        if plan == PLAN:  # negative control
-            train(asked(plan=plan), None)
-            assert (tmp_path / "trials").exists()
-            return
+        plan = DilationPlan.per_branch({"blocks.9.conv2": (1, 1)})
         with pytest.raises((PlanError, GeometryError), match=r"blocks\.9\.conv2"):
-            train(asked(plan=plan), None)
+            trains(resources, tmp_path)(asked(plan=plan), None)
         assert not (tmp_path / "trials").exists()
+
+
+def test_names_of_scores_are_those_of_a_trial(whole: Trained, resources: Resources) -> None:
+    assert {*score_names(resources.data)} == {*whole.result.scores}
+    assert "far_accuracy" in score_names(resources.data)
 
 
 def test_nothing_is_left_of_a_trial_in_memory(
