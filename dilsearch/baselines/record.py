@@ -10,6 +10,9 @@ from dilsearch.plan import DilationPlan, shown_rates
 
 TRIALS_FILE: Final = "trials.csv"
 
+CHARGED: Final = ("complete", "pruned")
+"""States of the trials that are paid for; what others had seen when they ended is not recorded."""
+
 _IN_WORDS: Final = {
     "mean_iou": "mean IoU",
     "freq_weighted_iou": "frequency-weighted IoU",

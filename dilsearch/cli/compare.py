@@ -80,7 +80,10 @@ def _write_figures(comparison: Comparison, folder: Path) -> list[tuple[str, str]
     methods, score = comparison.methods, comparison.score_in_words
     drawn = {
         _FIELD: field_figure(
-            _points(methods), score_name=methods.score, needed_px=methods.needed_px
+            _points(methods),
+            score_name=methods.score,
+            needed_px=methods.needed_px,
+            rate_one_px=methods.rate_one_px,
         )
     }
     titles = {_FIELD: f"{score} against field"}
@@ -100,9 +103,10 @@ def _write_figures(comparison: Comparison, folder: Path) -> list[tuple[str, str]
 
 
 def _points(methods: Methods) -> pd.DataFrame:
-    """The plans that have a place in the figure of fields."""
-    known = methods.plans["score"].notna() & methods.plans["field_px"].notna()
-    return methods.plans[known].reset_index(drop=True)
+    """The plans that have a place in the figure of fields, each once."""
+    plans = methods.plans
+    known = plans["score"].notna() & plans["field_px"].notna() & plans["answered_from"].isna()
+    return plans[known].reset_index(drop=True)
 
 
 def _document(comparison: Comparison, folder: Path) -> dict[str, Any]:

@@ -9,9 +9,11 @@ from typing import Any, Final
 
 from dilsearch.comparison.sources import Source
 from dilsearch.errors import ComparisonError
+from dilsearch.space.space import NOT_OF_RUNS
 
-_NAMING: Final = ("name", "title", "profile")
-_OWN: Final = ("search", "control", "sweep")
+_OWN: Final = ("search", "control")
+_NOT_OF_SWEEPS: Final = ("seed", "seeds", "space", "data", "network")
+"""Of a sweep's description: what may differ from seed to seed, and what is held elsewhere."""
 _SHOWN: Final = 5
 _ABSENT: Final = "absent"
 
@@ -84,14 +86,14 @@ def _require_one_method(sources: Sequence[Source]) -> None:
 def seeds_of(source: Source) -> tuple[int, ...]:
     """The seeds that a folder trained with."""
     if source.is_sweep:
-        return tuple(int(seed) for seed in source.sweep["seeds"])
+        return tuple(int(seed) for seed in source.swept("seeds"))
     return (source.folder.seed,)
 
 
 def _recipe(source: Source) -> dict[str, Any]:
     """What all runs must share, by dotted key."""
     document = source.space.model_dump(exclude_none=True, mode="json")
-    kept = {key: value for key, value in document.items() if key not in (*_NAMING, *_OWN)}
+    kept = {key: value for key, value in document.items() if key not in (*NOT_OF_RUNS, *_OWN)}
     kept["sites"] = [
         {key: value for key, value in site.items() if key != "initial"}
         for site in document["sites"]
@@ -108,9 +110,11 @@ def _settings(source: Source) -> dict[str, Any]:
     initial = [{"initial": site.get("initial")} for site in document["sites"]]
     if not source.is_sweep:
         return dict(_flat({"search": document["search"], "sites": initial}))
-    # The trials of a grid grow with its seeds; those of the others are their budget.
-    named = ("objectives", "targets_px") if source.kind == "grid" else ("objectives", "total")
-    return dict(_flat({"sweep": {key: source.sweep.get(key) for key in named}}))
+    said = source.description()
+    settled = {key: value for key, value in said.items() if key not in _NOT_OF_SWEEPS}
+    if source.kind != "grid":  # whose trials grow with its seeds; those of others are their budget
+        settled["total"] = source.swept("total")
+    return dict(_flat({"sweep": settled}))
 
 
 def _flat(value: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:

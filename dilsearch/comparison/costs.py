@@ -1,7 +1,7 @@
 """What had been spent when a score was reached, and what was reached for what another had spent.
 
-Every trial is charged, those that were pruned or failed too, in the order of their numbers, which
-is the order in which one worker would have run them. Only a trial that trained to its end scores.
+Every trial that was trained to its end or pruned is charged, in the order of their numbers, which
+is the order in which one worker would have run them. Only one that was trained to its end scores.
 """
 
 from typing import Final, Literal, TypeAlias
@@ -25,14 +25,18 @@ def curves(plans: pd.DataFrame, unit: Unit = "samples") -> pd.DataFrame:
         unit: What is spent.
 
     Returns:
-        Columns ``method``, ``seed``, ``cost`` and ``best``, a row for each trial, in their order.
+        Columns ``method``, ``kind``, ``seed``, ``cost`` and ``best``, a row for each trial, in
+        their order.
     """
     parts = [
         best_so_far(group, method=str(method), cost=unit, score="score")
         for method, group in plans.groupby("method", sort=False)
     ]
     by_seed = [part.sort_values("seed", kind="stable") for part in parts]
-    return pd.concat(by_seed, ignore_index=True)
+    joined = pd.concat(by_seed, ignore_index=True)
+    kinds = plans.drop_duplicates("method").set_index("method")["kind"]  # a method is of one kind
+    joined.insert(1, "kind", joined["method"].map(kinds))
+    return joined
 
 
 def first_reached(curves: pd.DataFrame, threshold: float) -> pd.DataFrame:
@@ -77,7 +81,7 @@ def costs_table(plans: pd.DataFrame) -> pd.DataFrame:
     """The curves in both units side by side, as ``costs.csv`` has them."""
     samples, seconds = (curves(plans, unit) for unit in UNITS)
     table = samples.rename(columns={"cost": "samples"}).astype({"samples": "Int64"})
-    table.insert(3, "seconds", seconds["cost"])
+    table.insert(4, "seconds", seconds["cost"])
     return table
 
 

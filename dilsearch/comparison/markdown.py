@@ -6,9 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from dilsearch.comparison.alike import seeds_of
 from dilsearch.comparison.costs import best_within, curves
 from dilsearch.comparison.noise import FEWEST_PAIRS, LEVEL, Difference
-from dilsearch.comparison.sources import CONTROL, SEARCH, SWEEPS
+from dilsearch.comparison.sources import CONTROL, SEARCH, SWEEPS, Source
 from dilsearch.comparison.tables import (
     Comparison,
     Pair,
@@ -19,7 +20,15 @@ from dilsearch.comparison.tables import (
 
 _COUNTED = (
     "A search is charged for the samples of its search and of retraining its plan, a control for "
-    "those of its training, and a sweep for those of every trial, pruned and failed ones included."
+    "those of its training"
+)
+_SWEPT = (
+    ", and a sweep for those of every trial that was trained to its end or pruned. What a killed, "
+    "interrupted or failed trial had seen before is not recorded and not charged"
+)
+_ANSWERED = (
+    "A trial with the plan and seed of another was answered from that one: it cost nothing, and is "
+    "no mark of its own in the figure of fields."
 )
 _SECONDS = (
     "Samples are the same on every machine. Seconds are as they were taken, on whatever machine it "
@@ -165,7 +174,9 @@ def _room(found: Difference) -> str:
 def _notes(comparison: Comparison) -> Iterator[str]:
     plans = comparison.methods.plans
     swept = plans["kind"].isin(SWEEPS)
-    yield _COUNTED
+    yield f"{_COUNTED}{_SWEPT if swept.any() else ''}."
+    if plans["answered_from"].notna().any():
+        yield _ANSWERED
     yield _SECONDS
     if swept.any():
         yield _BIASED
@@ -177,12 +188,9 @@ def _notes(comparison: Comparison) -> Iterator[str]:
         yield _SEVERAL
     for method, rates in _control_rates(plans):
         yield f"{method} has fixed rates, decided beforehand: {rates}."
-    if unknown := int((swept & plans["samples"].isna()).sum()):
-        trials = "1 trial" if unknown == 1 else f"{unknown} trials"
-        yield f"What {trials} cost before failing is not known, and is not charged."
     yield from _seeds_without_score(comparison)
     for remark in comparison.methods.remarks:
-        yield f"{remark[0].upper()}{remark[1:]}." if remark[-1] != "." else remark
+        yield remark if remark.endswith(".") else f"{remark}."
 
 
 def _seeds_without_score(comparison: Comparison) -> Iterator[str]:
@@ -202,9 +210,20 @@ def _control_rates(plans: pd.DataFrame) -> Iterator[tuple[str, str]]:
 def _sources(comparison: Comparison) -> Iterator[str]:
     for source in comparison.methods.sources:
         command = source.folder.record.get("command")
-        made = f", made by `{command}`" if command else ""
+        verb = "begun" if source.is_sweep else "made"  # a sweep grows by other commands
+        made = f", {verb} by `{command}`" if command else ""
         called = source.method if source.has_plans else source.label or CONTROL
-        yield f"{called}: `{source.path}`{made}"
+        yield f"{called}: `{source.path}`{made}{_holdings(source)}"
+
+
+def _holdings(source: Source) -> str:
+    """How far a sweep had grown when it was read."""
+    if not source.is_sweep:
+        return ""
+    seeds, total = seeds_of(source), source.swept("total")
+    trials = "1 trial" if total == 1 else f"{total:,} trials"
+    named = ", ".join(map(str, seeds))
+    return f"; when read, {trials} with {'seed' if len(seeds) == 1 else 'seeds'} {named}"
 
 
 def _cost(row: Mapping[Hashable, Any], which: str) -> str:

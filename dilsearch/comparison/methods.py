@@ -1,4 +1,4 @@
-"""What run folders hold as one table: a row for every plan that was trained."""
+"""What run folders hold as one table: a row for every plan that was trained or answered."""
 
 import json
 import math
@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import pandas as pd
 
-from dilsearch.baselines.record import TRIAL_TYPES, TRIALS_FILE
+from dilsearch.baselines.record import TRIAL_TYPES, TRIALS_FILE, rates_in_words
 from dilsearch.comparison.alike import require_alike
 from dilsearch.comparison.sources import CONTROL, Source, find_sources
 from dilsearch.errors import ComparisonError
-from dilsearch.plan import DilationPlan, shown_rates
+from dilsearch.plan import DilationPlan
 from dilsearch.space.locate import did_you_mean
 
 COMPLETE: Final = "complete"
@@ -32,6 +32,7 @@ PLAN_TYPES: Final[Mapping[str, str]] = {
     "score": "float64",  # of a pruned trial what its last look saw
     "samples": "Int64",
     "seconds": "float64",
+    "answered_from": "Int64",  # number of the trial that was trained in its place
     "rates": "object",
     "folder": "object",
 }
@@ -39,13 +40,17 @@ PLAN_TYPES: Final[Mapping[str, str]] = {
 
 Row = dict[str, Any]
 
+_WHOLE: Final = ("target_px", "field_px", "samples", "answered_from")
+_RATE_ONE: Final = "rate 1"
+
 
 @dataclass(frozen=True, slots=True)
 class Methods:
     """Everything that is compared.
 
     Args:
-        plans: One row for every plan that was trained, see ``PLAN_TYPES``.
+        plans: One row for every plan that was trained, and for every trial that was answered
+            from another with the same plan and seed; see ``PLAN_TYPES``.
         score: Name of the score in the column ``score``.
         needed_px: The field that the task asks for.
         sources: The folders it was read from.
@@ -57,6 +62,13 @@ class Methods:
     needed_px: int
     sources: tuple[Source, ...]
     remarks: tuple[str, ...]
+
+    @property
+    def rate_one_px(self) -> int | None:
+        """The field with every rate 1, which a control with these rates has; None without one."""
+        plans = self.plans
+        fields = plans.loc[(plans["kind"] == CONTROL) & (plans["rates"] == _RATE_ONE), "field_px"]
+        return int(fields.iloc[0]) if fields.nunique() == 1 else None
 
 
 def read_methods(given: Sequence[str], score: str = DEFAULT_SCORE) -> Methods:
@@ -99,14 +111,13 @@ def _rows(source: Source) -> Iterator[Row]:
     if source.is_sweep:
         yield from _trials(source)
         return
-    summary = source.folder.read_json("summary.json")
     if source.has_search:
-        yield _searched(source, summary)
+        yield _searched(source)
     if source.has_control:
-        yield _control(source, summary)
+        yield _control(source)
 
 
-def _searched(source: Source, summary: Mapping[str, Any]) -> Row:
+def _searched(source: Source) -> Row:
     folder = source.folder
     plan = DilationPlan.from_json(
         folder.read_text("plan.json"), source=str(folder.path("plan.json"))
@@ -117,16 +128,16 @@ def _searched(source: Source, summary: Mapping[str, Any]) -> Row:
         "seed": folder.seed,
         "state": COMPLETE,
         "pruned": False,
-        "field_px": summary["plan"]["field_px"],
+        "field_px": source.summary("plan", "field_px"),
         "samples": _samples(source, "trajectory.csv") + _samples(source, "retrain.csv"),
         "seconds": round(sum(map(folder.seconds, ("search", "convert", "retrain"))), 3),
-        "rates": ", ".join(f"{site} {shown_rates(rates)}" for site, rates in plan.sites.items()),
+        "rates": rates_in_words(plan),
         "folder": source.path,
-        "scores": summary["retrain"]["val"],
+        "scores": source.summary("retrain", "val"),
     }
 
 
-def _control(source: Source, summary: Mapping[str, Any]) -> Row:
+def _control(source: Source) -> Row:
     return {
         # Where the control is all there is of a run, the name given is the control's.
         "method": source.label if source.label and not source.has_search else CONTROL,
@@ -135,17 +146,17 @@ def _control(source: Source, summary: Mapping[str, Any]) -> Row:
         "seed": source.folder.seed,
         "state": COMPLETE,
         "pruned": False,
-        "field_px": summary["control"]["field_px"],
+        "field_px": source.summary("control", "field_px"),
         "samples": _samples(source, "control.csv"),
         "seconds": source.folder.seconds("control"),
         "rates": _fixed_rates(source.space.control.rate),
         "folder": source.path,
-        "scores": summary["control"]["val"],
+        "scores": source.summary("control", "val"),
     }
 
 
 def _trials(source: Source) -> Iterator[Row]:
-    table = source.folder.read_csv(TRIALS_FILE)
+    table = source.table(TRIALS_FILE, (*TRIAL_TYPES,))
     names = [DEFAULT_SCORE, *(name for name in table.columns if name not in TRIAL_TYPES)]
     for trial in table[table["state"].isin([COMPLETE, PRUNED, FAILED])].to_dict("records"):
         known = {str(key): None if pd.isna(value) else value for key, value in trial.items()}
@@ -157,7 +168,7 @@ def _trials(source: Source) -> Iterator[Row]:
             "number": int(trial["number"]),
             "state": known["state"],
             "pruned": known["state"] == PRUNED,
-            **{key: _whole(known.get(key)) for key in ("target_px", "field_px", "samples")},
+            **{key: _whole(known.get(key)) for key in _WHOLE},
             "seconds": known.get("seconds"),
             "rates": known.get("rates"),
             "folder": source.path,
@@ -231,16 +242,17 @@ def _require_score(rows: Sequence[Row], score: str) -> None:
 
 def _samples(source: Source, name: str) -> int:
     """Training samples seen by the last step."""
-    return int(source.folder.read_csv(name)["samples"].iloc[-1])
+    return int(source.table(name, ("samples",), filled=True)["samples"].iloc[-1])
 
 
 def _fixed_rates(rate: Any) -> str:
-    """The control's rates in words."""
+    """The control's rates in words: one where all are equal."""
     if isinstance(rate, int):
         return f"rate {rate}"
     if isinstance(rate, str):
         return "present rates" if rate == "present" else rate
-    return f"rates {json.dumps(rate)}"
+    each = {one for entry in rate for one in ((entry,) if isinstance(entry, int) else entry)}
+    return f"rate {each.pop()}" if len(each) == 1 else f"rates {json.dumps(rate)}"
 
 
 def _whole(value: Any) -> int | None:

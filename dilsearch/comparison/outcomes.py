@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from dilsearch.baselines.record import CHARGED
 from dilsearch.comparison.methods import COMPLETE, FAILED
 
 OUTCOME_TYPES: Final[Mapping[str, str]] = {
@@ -24,6 +25,7 @@ OUTCOME_TYPES: Final[Mapping[str, str]] = {
     "rates": "object",
     "trials": "Int64",
     "pruned": "Int64",
+    "answered": "Int64",  # from another trial with the same plan and seed, at no cost
     "failed": "Int64",
     "samples": "Int64",
     "seconds": "float64",
@@ -85,6 +87,7 @@ def _best_of_each_seed(
     for seed, trials in complete.sort_values("number", kind="stable").groupby("seed"):
         best = trials.iloc[int(trials["score"].to_numpy().argmax())]  # the first of equals
         spent = everything[everything["seed"] == seed]
+        charged = spent[spent["state"].isin(CHARGED)]
         yield {
             "name": name,
             "seed": seed,
@@ -96,9 +99,10 @@ def _best_of_each_seed(
             },
             "trials": len(spent),
             "pruned": int(spent["pruned"].sum()),
+            "answered": int(spent["answered_from"].notna().sum()),
             "failed": int((spent["state"] == FAILED).sum()),
-            "samples": int(spent["samples"].fillna(0).sum()),
-            "seconds": round(float(spent["seconds"].fillna(0.0).sum()), 3),
+            "samples": int(charged["samples"].fillna(0).sum()),
+            "seconds": round(float(charged["seconds"].fillna(0.0).sum()), 3),
         }  # fmt: skip
 
 

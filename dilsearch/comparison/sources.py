@@ -1,12 +1,14 @@
 """The folders that are compared: which were given, what each holds, and which are finished."""
 
 import glob
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from dilsearch.errors import ComparisonError
+import pandas as pd
+
+from dilsearch.errors import ComparisonError, RunError
 from dilsearch.runs import SPACE_FILE, RunFolder
 from dilsearch.space import SearchSpace
 
@@ -16,7 +18,8 @@ SWEEPS: Final = ("grid", "tpe")
 """Kinds with many trials, as ``summary.json`` names their protocols."""
 
 _SWEEP_STAGE: Final = "sweep"
-
+_STUDY_FILE: Final = "study.json"
+_RESTORE: Final = "Restore the file, or make the folder anew."
 _SEARCH_STAGES: Final = ("search", "convert", "retrain", "evaluate")
 _CONTROL_STAGES: Final = ("control", "evaluate")
 _WILDCARDS: Final = frozenset("*?[")
@@ -31,7 +34,6 @@ class Source:
         label: What the user calls its method, if anything.
         kind: ``"search"`` for a run; for a sweep its protocol, ``"grid"`` or ``"tpe"``.
         space: Its resolved space.
-        sweep: What ``summary.json`` says of a sweep; empty for a run.
         has_search: Whether it has a searched network that was retrained and scored.
         has_control: Whether it has a control that was trained and scored.
     """
@@ -40,7 +42,6 @@ class Source:
     label: str | None
     kind: str
     space: SearchSpace
-    sweep: dict[str, Any]
     has_search: bool
     has_control: bool
 
@@ -63,6 +64,50 @@ class Source:
     def has_plans(self) -> bool:
         """Whether its method, rather than its control alone, takes part."""
         return self.is_sweep or self.has_search
+
+    def summary(self, *keys: str) -> Any:
+        """A value of ``summary.json``.
+
+        Raises:
+            RunError: If it has none.
+        """
+        return _value(self.folder, "summary.json", *keys)
+
+    def swept(self, key: str) -> Any:
+        """What ``summary.json`` says of the sweep.
+
+        Raises:
+            RunError: If it does not.
+        """
+        return self.summary(_SWEEP_STAGE, key)
+
+    def description(self) -> dict[str, Any]:
+        """What makes a sweep this one and no other, as ``study.json`` has it.
+
+        Raises:
+            RunError: If it is not there.
+        """
+        found = _value(self.folder, _STUDY_FILE, "description")
+        return dict(found) if isinstance(found, dict) else {}
+
+    def table(self, name: str, columns: Iterable[str], *, filled: bool = False) -> pd.DataFrame:
+        """A table with the columns that are needed.
+
+        Args:
+            name: Its file.
+            columns: What it must have.
+            filled: Whether it must have a row.
+
+        Raises:
+            RunError: If the file is missing or damaged, or lacks a column or a row.
+        """
+        frame = self.folder.read_csv(name)
+        absent = [f"column '{column}'" for column in columns if column not in frame.columns]
+        if filled and frame.empty:
+            absent.append("row")
+        if absent:
+            raise RunError(f"{self.folder.path(name)} has no {absent[0]}. {_RESTORE}")
+        return frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +186,36 @@ def _source(label: str | None, folder: RunFolder) -> Source | str:
     has_control = not is_sweep and all(map(folder.is_finished, _CONTROL_STAGES))
     if not (is_sweep or has_search or has_control):
         return "no searched network and no control has been trained and evaluated; finish the run"
-    sweep = folder.read_json("summary.json")["sweep"] if is_sweep else {}
     return Source(
         folder=folder,
         label=label,
-        kind=str(sweep["protocol"]) if is_sweep else SEARCH,
+        kind=_protocol(folder) if is_sweep else SEARCH,
         space=SearchSpace.load(folder.path(SPACE_FILE)),
-        sweep=sweep,
         has_search=has_search,
         has_control=has_control,
     )
+
+
+def _protocol(folder: RunFolder) -> str:
+    """Which kind of sweep a folder holds."""
+    found = str(_value(folder, "summary.json", _SWEEP_STAGE, "protocol"))
+    if found not in SWEEPS:
+        raise RunError(
+            f"{folder.path('summary.json')} names a protocol '{found}', and this dilsearch knows "
+            f"{' and '.join(SWEEPS)}. {_RESTORE}"
+        )
+    return found
+
+
+def _value(folder: RunFolder, name: str, *keys: str) -> Any:
+    """What a JSON file says under these keys, one in the other.
+
+    Raises:
+        RunError: If the file is missing, damaged or lacks one of them.
+    """
+    value: Any = folder.read_json(name)
+    for depth, key in enumerate(keys, start=1):
+        if not isinstance(value, dict) or key not in value:
+            raise RunError(f"{folder.path(name)} has no '{'.'.join(keys[:depth])}'. {_RESTORE}")
+        value = value[key]
+    return value

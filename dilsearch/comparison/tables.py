@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from dilsearch.baselines.record import column_in_words
 from dilsearch.comparison.costs import UNITS, with_first_reached
 from dilsearch.comparison.methods import Methods
 from dilsearch.comparison.noise import Difference, difference
@@ -28,8 +29,7 @@ DIFFERENCE_TYPES: Final[Mapping[str, str]] = {
 }
 """Columns of ``differences.csv``."""
 
-_SCORES: Final = {"mean_iou": "mean IoU", "freq_weighted_iou": "frequency-weighted IoU"}
-_COUNTS: Final = ("trials", "pruned", "failed")
+_COUNTS: Final = ("trials", "pruned", "answered", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +68,7 @@ class Comparison:
     @property
     def score_in_words(self) -> str:
         """Name of the score, as a sentence has it."""
-        return score_in_words(self.methods.score)
-
-
-def score_in_words(score: str) -> str:
-    """A score in words."""
-    return _SCORES.get(score, score.replace("_", " "))
+        return column_in_words(self.methods.score)
 
 
 def summary_table(seeds: pd.DataFrame) -> pd.DataFrame:
@@ -226,5 +221,5 @@ def _spread(row: Mapping[Any, Any], name: str, form: str) -> str:
 
 def _trials(row: Mapping[Any, Any]) -> str:
     """``60 (12 pruned, 1 failed)``: of all seeds together."""
-    notes = [f"{row[what]} {what}" for what in ("pruned", "failed") if row[what]]
+    notes = [f"{row[what]} {what}" for what in _COUNTS[1:] if row[what]]
     return str(row["trials"]) + (f" ({', '.join(notes)})" if notes else "")

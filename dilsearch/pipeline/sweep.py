@@ -16,7 +16,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from dilsearch.baselines.objectives import Objectives
-from dilsearch.baselines.record import TRIALS_FILE
+from dilsearch.baselines.record import CHARGED, TRIALS_FILE
 from dilsearch.baselines.slots import FAILURE, SLOT, SURPLUS, SlotState, slot_states
 from dilsearch.baselines.table import Best, best_of, pareto, plan_of_trial, trials_table
 from dilsearch.baselines.trial import Slot
@@ -232,6 +232,7 @@ class SweepResults:
         self, table: pd.DataFrame, best: Best | None, plan: DilationPlan | None
     ) -> dict[str, Any]:
         states, space = table["state"].value_counts(), self.resources.space
+        charged = table[table["state"].isin(CHARGED)]
         return {
             "protocol": self.protocol,
             "objectives": list(self.objectives.names),
@@ -240,8 +241,8 @@ class SweepResults:
             "pruned": int(states.get("pruned", 0)),
             "failed": int(states.get("failed", 0)),
             "interrupted": int(states.get("interrupted", 0)),
-            "samples": int(table["samples"].sum()),
-            "seconds": round(float(table["seconds"].sum()), 1),
+            "samples": int(charged["samples"].sum()),
+            "seconds": round(float(charged["seconds"].sum()), 1),
             "needed_px": space.needed_px,
             "targets_px": None if self.targets_px is None else list(self.targets_px),
             "retrain_steps": space.retrain_steps,

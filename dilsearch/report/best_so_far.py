@@ -5,11 +5,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dilsearch.baselines.record import CHARGED
+
 
 def best_so_far(trials: pd.DataFrame, *, method: str, cost: str, score: str) -> pd.DataFrame:
     """The best score of a sweep after each of its trials, against all that was paid until then.
 
-    Trials that were pruned or have failed are paid for, and find nothing.
+    Pruned trials are paid for and find nothing; what a failed one had seen is not charged.
 
     Args:
         trials: Rows in the order of the trials: ``seed``, ``state``, and the two columns named.
@@ -21,7 +23,8 @@ def best_so_far(trials: pd.DataFrame, *, method: str, cost: str, score: str) -> 
         Columns ``method``, ``seed``, ``cost``, ``best``; no row before a seed's first score.
     """
     rows = trials.sort_values("number")
-    paid = rows[cost].astype(float).fillna(0.0).groupby(rows["seed"]).cumsum()
+    charged = rows[cost].astype(float).where(rows["state"].isin(CHARGED)).fillna(0.0)
+    paid = charged.groupby(rows["seed"]).cumsum()
     found = rows[score].astype(float).where(rows["state"] == "complete")
     best = found.groupby(rows["seed"]).transform(lambda values: values.cummax().ffill())
     curve = pd.DataFrame({"method": method, "seed": rows["seed"], "cost": paid, "best": best})

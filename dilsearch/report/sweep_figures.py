@@ -4,6 +4,7 @@ A method has the same colour and mark in all of them, as ``sweep_marks`` says. N
 methods stand outside the axes, so that no word runs into the data.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from dilsearch.baselines.record import column_in_words
 from dilsearch.report.cost_figure import cost_figure
 from dilsearch.report.style import label, new_axes, new_figure
 from dilsearch.report.sweep_marks import (
@@ -24,7 +26,6 @@ from dilsearch.report.sweep_marks import (
     method_words,
     name_needed,
     nothing_yet,
-    score_words,
 )
 from dilsearch.report.trial_figures import looks_figure, pareto_figure
 
@@ -48,6 +49,7 @@ def field_figure(
     Args:
         points: One row per trained plan: ``method``, ``seed``, ``target_px`` (missing without a
             target), ``field_px``, ``score`` and ``pruned``; rows without a score are left out.
+            Also ``kind`` where names of methods do not say it.
         score_name: Column the scores are from, such as ``mean_iou``.
         needed_px: The field the task needs; None leaves its line out.
         rate_one_px: The field with every rate 1; None leaves its line out.
@@ -59,22 +61,26 @@ def field_figure(
     known = points.dropna(subset=["field_px", "score"])
     known = known.astype({"field_px": float, "score": float, "pruned": bool})
     handles = []
-    for name, mark in marks_of(known["method"]).items():
+    for name, mark in marks_of(known).items():
         rows = known[known["method"] == name]
         handles += _draw_method(axes, name, rows, mark)
     levels = [level for level in (needed_px, rate_one_px) if level is not None]
-    fields = [*known["field_px"], *levels]
-    if fields:
-        room = 0.05 * (max(fields) - min(fields)) or 0.1 * max(fields)
-        axes.set_xlim(min(fields) - room, max(fields) + room)
+    _limit_fields(axes, [*known["field_px"], *levels])
     axes.margins(y=0.08)
     if known.empty:
         nothing_yet(axes, "no plan has been scored yet")
     else:
         name_needed(axes, needed_px, rate_one_px)
-    label(axes, "field of view (px)", score_words(score_name))
+    label(axes, "field of view (px)", column_in_words(score_name))
     legend_below(figure, handles)
     return figure
+
+
+def _limit_fields(axes: Axes, fields: Sequence[float]) -> None:
+    """Limits along the fields, with room at the sides; whatever there is for no field."""
+    if fields:
+        room = 0.05 * (max(fields) - min(fields)) or 0.1 * max(fields)
+        axes.set_xlim(min(fields) - room, max(fields) + room)
 
 
 def _draw_method(axes: Axes, name: str, rows: pd.DataFrame, mark: Mark) -> list[Line2D]:
@@ -86,26 +92,10 @@ def _draw_method(axes: Axes, name: str, rows: pd.DataFrame, mark: Mark) -> list[
     if len(aimed):
         handles.append(_draw_targets(axes, name, aimed, mark))
     if len(loose):
-        alone = loose["seed"].is_unique
-        draw = _draw_plans if alone else _draw_trials
+        draw = _draw_plans if loose["seed"].is_unique else _draw_trials
         handles.append(draw(axes, name, loose, mark))
     if len(pruned):
-        axes.plot(
-            pruned["field_px"],
-            pruned["score"],
-            mark.shape,
-            color=mark.color,
-            mfc="none",
-            ms=4,
-            mew=0.9,
-            alpha=0.6,
-            zorder=2,
-        )
-        handles.append(
-            line_mark(
-                mark._replace(size=4), f"{method_words(name)}, pruned", line=False, hollow=True
-            )
-        )
+        handles.append(_draw_pruned(axes, name, pruned, mark))
     return handles
 
 
@@ -156,6 +146,23 @@ def _draw_trials(axes: Axes, name: str, rows: pd.DataFrame, mark: Mark) -> Line2
     )
     text = f"{method_words(name)}, {counted(len(rows), 'trial')}"
     return line_mark(mark._replace(size=size), text, line=False)
+
+
+def _draw_pruned(axes: Axes, name: str, rows: pd.DataFrame, mark: Mark) -> Line2D:
+    """Every pruned trial a small hollow dot."""
+    axes.plot(
+        rows["field_px"],
+        rows["score"],
+        mark.shape,
+        color=mark.color,
+        mfc="none",
+        ms=4,
+        mew=0.9,
+        alpha=0.6,
+        zorder=2,
+    )
+    text = f"{method_words(name)}, pruned"
+    return line_mark(mark._replace(size=4), text, line=False, hollow=True)
 
 
 def _bars(

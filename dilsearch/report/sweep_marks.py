@@ -1,7 +1,8 @@
 """What the figures of a sweep share: a colour and a mark for every method, words, and a legend."""
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from itertools import cycle
+from typing import Final, NamedTuple
 
 import pandas as pd
 from matplotlib.artist import Artist
@@ -17,8 +18,6 @@ HEIGHT_IN: Final = 3.4
 _LONGEST_NAME: Final = 24
 _NAME_SHARE: Final = 0.45
 """Lines this share of the axis apart have room for their names beside each other."""
-
-_WORDS: Final = {"mean_iou": "mean IoU", "latency_ms": "latency (ms)"}
 
 
 class Mark(NamedTuple):
@@ -41,20 +40,36 @@ _OTHERS: Final = (
     Mark("#8C6D00", "P", 6.5),
     Mark("#7A3E00", "X", 6.5),
 )
-"""For methods of other names, in the order in which they appear, and around again."""
+"""For all but the first method of a kind, and for other kinds, in turn and around again."""
 
 
-def marks_of(methods: "pd.Series[Any]") -> dict[str, Mark]:
-    """Every method with its mark, those of a known name first and in a settled order."""
-    found = [str(name) for name in methods.drop_duplicates()]
-    others = [name for name in found if name not in _MARKS]
-    marks = {name: mark for name, mark in _MARKS.items() if name in found}
-    return marks | {name: _OTHERS[index % len(_OTHERS)] for index, name in enumerate(others)}
+def marks_of(rows: pd.DataFrame) -> dict[str, Mark]:
+    """Every method with its mark, by kind in a settled order.
 
+    A kind's first method has the mark of the kind, whatever it is called; further ones have its
+    shape in other colours.
 
-def score_words(name: str) -> str:
-    """A score as an axis names it: ``mean IoU``, ``far accuracy``, ``latency (ms)``."""
-    return _WORDS.get(name, name.replace("_", " "))
+    Args:
+        rows: ``method`` and ``kind`` (grid, tpe, search or control); without ``kind`` the name of
+            a method says what kind it is.
+    """
+    named = rows.assign(kind=rows["kind"] if "kind" in rows else rows["method"])
+    pairs = named[["method", "kind"]].drop_duplicates("method").astype(str)
+    kinds = list(_MARKS)
+    found = sorted(
+        zip(pairs["method"], pairs["kind"], strict=True),
+        key=lambda pair: kinds.index(pair[1]) if pair[1] in _MARKS else len(kinds),
+    )
+    marks, taken, others = dict[str, Mark](), set[str](), cycle(_OTHERS)
+    for name, kind in found:
+        if kind in _MARKS and kind not in taken:
+            marks[name] = _MARKS[kind]
+        elif kind in _MARKS:
+            marks[name] = _MARKS[kind]._replace(color=next(others).color)
+        else:
+            marks[name] = next(others)
+        taken.add(kind)
+    return marks
 
 
 def method_words(name: str) -> str:

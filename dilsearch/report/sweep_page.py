@@ -9,43 +9,26 @@ from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
-from matplotlib.figure import Figure
 
+from dilsearch.baselines.record import column_in_words
 from dilsearch.report import figures
-from dilsearch.report.best_so_far import best_so_far
 from dilsearch.report.html import REPORT_NAME, duration_text, provenance
 from dilsearch.report.pages import Card, data_uri, page_template
 from dilsearch.report.sizes import count_text
-from dilsearch.report.sweep_figures import cost_figure, field_figure, looks_figure, pareto_figure
-from dilsearch.report.sweep_marks import counted, score_words
-from dilsearch.report.sweep_tables import SweepData, read_sweep, targets_table, trials_shown
+from dilsearch.report.sweep_marks import counted
+from dilsearch.report.sweep_pictures import draw_sweep_figures, pictures
+from dilsearch.report.sweep_tables import (
+    SweepData,
+    read_sweep,
+    targets_table,
+    trials_shown,
+)
 from dilsearch.report.sweep_verdict import missing_text, score_text, sweep_verdict
 from dilsearch.report.tables import field_text, plan_table
 from dilsearch.runs import write_atomically
 
 _OWN_STORAGE: Final = "sqlite:///study.db"
 _NONE: Final = "\N{EN DASH}"
-_FIGURES: Final = {
-    "field": (
-        "Score against field of view, one mark for each trained plan",
-        "What a wider field gains. {points} The dashed line is the field that the task needs.",
-    ),
-    "cost": (
-        "Best score so far against the training samples paid for",
-        "The best score so far against all samples paid for, those of pruned and failed trials "
-        "included.{band}",
-    ),
-    "pareto": (
-        "Two objectives of every complete trial, with the front joined",
-        "Trials on the front are beaten by no other in both objectives; the steps between them "
-        "are what is known to be reached.",
-    ),
-    "looks": (
-        "Validation score of every trial while it trained",
-        "Mean IoU on the validation set while each trial trained. A trial that was pruned ends in "
-        "a hollow mark.",
-    ),
-}
 
 
 def write_sweep_report(path: Path) -> Path:
@@ -71,26 +54,6 @@ def write_sweep_report(path: Path) -> Path:
     return folder.path(REPORT_NAME)
 
 
-def draw_sweep_figures(data: SweepData) -> dict[str, Figure]:
-    """The figures that the sweep has data for: ``field``, ``cost``, ``pareto``, ``looks``."""
-    drawn: dict[str, Figure] = {}
-    if data.trained.empty:
-        return drawn
-    method = "grid" if data.is_grid else "tpe"
-    known = data.trials[data.trials["answered_from"].isna()]
-    known = known[known["state"].isin(["complete", "pruned"])]
-    points = known.assign(method=method, score=known[data.score], pruned=known["state"] == "pruned")
-    drawn["field"] = field_figure(points, score_name=data.score, needed_px=data.result("needed_px"))
-    curve = best_so_far(data.trials, method=method, cost="samples", score=data.score)
-    drawn["cost"] = cost_figure(curve, score_name=data.score, threshold=None, unit="samples")
-    if len(data.objectives) > 1 and set(data.objectives) <= set(known.columns):
-        front = [int(number) for number in data.result("pareto") or ()]
-        drawn["pareto"] = pareto_figure(known, front, data.objectives)
-    if len(data.looks):
-        drawn["looks"] = looks_figure(data.looks, best=data.result("best", "trial"))
-    return drawn
-
-
 def render_sweep(data: SweepData, images: Mapping[str, str]) -> str:
     """The page as text.
 
@@ -106,9 +69,9 @@ def render_sweep(data: SweepData, images: Mapping[str, str]) -> str:
         verdict=sweep_verdict(data),
         missing=missing_text(data),
         cards=_cards(data),
-        pictures=_pictures(data, images),
-        score=score_words(data.score),
-        others=[score_words(name) for name in data.objectives[1:]],
+        pictures=pictures(data, images),
+        score=column_in_words(data.score),
+        others=[column_in_words(name) for name in data.objectives[1:]],
         targets=_target_rows(data) if data.is_grid else [],
         trials=[] if data.is_grid else _trial_rows(data),
         plan=_plan_rows(data),
@@ -129,7 +92,7 @@ def _swept(data: SweepData) -> str:
     steps = data.result("retrain_steps")
     trained = "" if steps is None else f", each trained for {int(steps):,} steps"
     if not data.is_grid:
-        names = " and ".join(score_words(name) for name in data.objectives)
+        names = " and ".join(column_in_words(name) for name in data.objectives)
         return f"Plans proposed by TPE for {names}{trained.replace('for', 'for at most')}."
     targets, seeds = data.result("targets_px") or (), data.result("seeds") or ()
     if not targets:
@@ -145,12 +108,12 @@ def _cards(data: SweepData) -> list[Card]:
     best, cards = data.result("best"), list[Card]()
     if best is not None and not data.trained.empty:
         value = data.trained.set_index("number").loc[best["trial"], "score"]
-        note = f"{score_words(data.score)} of trial {best['trial']}"
+        note = f"{column_in_words(data.score)} of trial {best['trial']}"
         if data.is_grid:
             table = targets_table(data).set_index("target_px")
             target = int(data.trials.set_index("number").loc[best["trial"], "target_px"])
             value = table.loc[target, "mean"]
-            note = f"{score_words(data.score)}, mean of {counted(int(best['seeds']), 'seed')}"
+            note = f"{column_in_words(data.score)}, mean of {counted(int(best['seeds']), 'seed')}"
             if best.get("std") is not None:
                 note += f"; s.d. {best['std']:.3f}"
         cards.append(Card("Best score", f"{value:.3f}", note))
@@ -159,37 +122,15 @@ def _cards(data: SweepData) -> list[Card]:
         note = "" if needed is None else f"{int(needed):,} px needed"
         cards.append(Card("Field of the best", f"{int(best['field_px']):,} px", note, good))
     if len(data.trials):
-        samples, seconds = data.trials["samples"].sum(), data.trials["seconds"].sum()
+        samples, seconds = data.charged["samples"].sum(), data.charged["seconds"].sum()
         pruned = int((data.trials["state"] == "pruned").sum())
-        note = f"{int(samples):,}; all trials, pruned ones included"
+        note = f"{int(samples):,}; complete and pruned trials"
         cards.append(Card("Training samples", count_text(int(samples)), note))
-        cards.append(Card("Time of all trials", duration_text(float(seconds)), "added up"))
+        cards.append(Card("Time of these trials", duration_text(float(seconds)), "added up"))
         of = data.result("total")
         finished = f"{data.finished:,}" if of is None else f"{data.finished:,} of {int(of):,}"
         cards.append(Card("Trials finished", finished, f"{pruned:,} of them pruned"))
     return cards
-
-
-def _pictures(data: SweepData, images: Mapping[str, str]) -> list[dict[str, str]]:
-    points = "A dot is a trial that ran to its end; a hollow one was pruned."
-    band = ""
-    if data.is_grid:
-        points = (
-            "Marks are means over the seeds, bars one standard deviation, faint dots the seeds."
-        )
-        band = (
-            " The line is the mean over the seeds, each of which pays for its own trials, in a "
-            "band from the lowest to the highest."
-        )
-    return [
-        {
-            "address": images[name],
-            "text": text,
-            "caption": caption.format(points=points, band=band),
-        }
-        for name, (text, caption) in _FIGURES.items()
-        if name in images
-    ]
 
 
 def _target_rows(data: SweepData) -> list[dict[str, Any]]:

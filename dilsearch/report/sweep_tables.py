@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import pandas as pd
 
-from dilsearch.baselines.record import TRIAL_TYPES, TRIALS_FILE
+from dilsearch.baselines.objectives import column_of
+from dilsearch.baselines.record import CHARGED, TRIAL_TYPES, TRIALS_FILE
 from dilsearch.errors import RunError
 from dilsearch.plan import DilationPlan
 from dilsearch.report.rates import rates_text
@@ -18,7 +19,6 @@ from dilsearch.report.tables import RunData, read_run
 from dilsearch.runs import RunFolder
 
 STAGE: Final = "sweep"
-_OBJECTIVES: Final = {"miou": "mean_iou", "latency": "latency_ms"}
 _LOOK_COLUMNS: Final = ("step", "mean_iou")
 
 
@@ -53,7 +53,7 @@ class SweepData:
     def objectives(self) -> list[str]:
         """Columns of the objectives, the first being that by which the best is chosen."""
         named = self.result("objectives") or ["miou"]
-        return [_OBJECTIVES.get(str(name), str(name)) for name in named]
+        return [column_of(str(name)) for name in named]
 
     @property
     def score(self) -> str:
@@ -68,9 +68,14 @@ class SweepData:
         return rows.assign(score=rows[self.score]).dropna(subset=["score"])
 
     @property
+    def charged(self) -> pd.DataFrame:
+        """Trials that have finished, complete or pruned, and are paid for."""
+        return self.trials[self.trials["state"].isin(CHARGED)]
+
+    @property
     def finished(self) -> int:
         """How many trials have finished: complete or pruned."""
-        return int(self.trials["state"].isin(["complete", "pruned"]).sum())
+        return len(self.charged)
 
     @property
     def is_finished(self) -> bool:
@@ -96,8 +101,7 @@ def read_sweep(path: Path) -> SweepData:
             "sweep, such as runs/toy-grid."
         )
     trials = _read_trials(run.folder)
-    score = (run.result(STAGE, "objectives") or ["miou"])[0]
-    score = _OBJECTIVES.get(str(score), str(score))
+    score = column_of(str((run.result(STAGE, "objectives") or ["miou"])[0]))
     if score not in trials:
         trials[score] = float("nan")
     study = run.folder.read_json("study.json") if run.folder.has("study.json") else {}
@@ -112,22 +116,31 @@ def targets_table(data: SweepData) -> pd.DataFrame:
     trial of its own has no more than its name.
     """
     rows = data.trials[data.trials["target_px"].notna()]
-    trained = data.trained.groupby("target_px")
-    paid = rows.groupby("target_px")
+    rows = rows.assign(samples=rows["samples"].where(rows["state"].isin(CHARGED)))
+    tried, trained = rows.groupby("target_px"), data.trained.groupby("target_px")
     table = pd.DataFrame(
         {
-            "field_px": paid["field_px"].first(),
-            "schedule": paid["schedule"].first(),
+            "field_px": tried["field_px"].first(),
+            "schedule": tried["schedule"].first(),
             "mean": trained["score"].mean(),
             "std": trained["score"].std(),
             "seeds": trained["seed"].nunique(),
-            "samples": paid["samples"].sum(),
-            "notes": paid["reason"].agg(_notes),
+            "samples": tried["samples"].sum(),
+            "notes": tried["reason"].agg(_notes),
         }
     )
     wanted = sorted({*map(int, data.result("targets_px") or ()), *map(int, table.index)})
     table = table.reindex(wanted).rename_axis("target_px").reset_index()
     return table.sort_values(["target_px"]).reset_index(drop=True)
+
+
+def target_means(data: SweepData) -> pd.DataFrame:
+    """The targets of a grid as one would have its trials: their objectives' means over seeds.
+
+    Columns: ``number`` (the target, in px), ``state`` and the objectives.
+    """
+    means = data.trained.groupby("target_px")[data.objectives].mean()
+    return means.rename_axis("number").reset_index().assign(state="complete")
 
 
 def trials_shown(data: SweepData) -> pd.DataFrame:

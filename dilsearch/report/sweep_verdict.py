@@ -4,9 +4,13 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from dilsearch.report.sweep_marks import counted, score_words
+from dilsearch.baselines.record import column_in_words
+from dilsearch.report.sweep_marks import counted
 from dilsearch.report.sweep_tables import SweepData, targets_table
 
+_UNCHARGED = (
+    "What a killed, interrupted or failed trial had seen before is not recorded and not charged."
+)
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 
 
@@ -47,10 +51,12 @@ def _best_target(data: SweepData) -> Iterator[str]:
     best_px = int(data.trials.set_index("number").loc[data.result("best", "trial"), "target_px"])
     best = table[table["target_px"] == best_px].iloc[0]
     others = table[table["target_px"] != best_px].sort_values("mean", ascending=False)
+    alike = others["target_px"].isin(_trained_as_often(data, best_px))
+    lacking, others = sorted(others.loc[~alike, "target_px"]), others[alike]
     of = f" of {len(table)} targets" if len(table) > 1 else ""
     yield (
         f"The best{of} is {best_px:,} px{_field_part(data, int(best['field_px']))}: "
-        f"{score_words(data.score)} {score_text(best['mean'], best['std'])} over "
+        f"{column_in_words(data.score)} {score_text(best['mean'], best['std'])} over "
         f"{counted(int(best['seeds']), 'seed')}."
     )
     if len(others):
@@ -66,6 +72,17 @@ def _best_target(data: SweepData) -> Iterator[str]:
             )
         else:
             yield f"The runner-up, {name}, is more than one standard deviation behind."
+    if lacking:
+        names = ", ".join(f"{int(target):,}" for target in lacking)
+        yield (
+            f"What was trained with fewer of the seeds is not held against the best: {names} px."
+        )
+
+
+def _trained_as_often(data: SweepData, target_px: int) -> set[int]:
+    """The targets that were trained to the end with every seed with which this one was."""
+    seeds = data.trained.groupby("target_px")["seed"].agg(set)
+    return {int(str(target)) for target, own in seeds.items() if own >= seeds[target_px]}
 
 
 def _best_trial(data: SweepData) -> Iterator[str]:
@@ -75,7 +92,7 @@ def _best_trial(data: SweepData) -> Iterator[str]:
     of = f" of {counted(data.finished, 'finished trial')}" if data.finished > 1 else ""
     yield (
         f"The best{of} is number {number}, with a field of {int(best['field_px']):,} px"
-        f"{_needed_part(data, int(best['field_px']))}: {score_words(data.score)} "
+        f"{_needed_part(data, int(best['field_px']))}: {column_in_words(data.score)} "
         f"{best['score']:.3f}."
     )
     others = rows[(rows["number"] != number) & (rows["plan_hash"] != best["plan_hash"])]
@@ -102,9 +119,15 @@ def _needed_part(data: SweepData, field_px: int) -> str:
 def _front(data: SweepData) -> Iterator[str]:
     front = data.result("pareto")
     if front:
-        names = " and ".join(score_words(name) for name in data.objectives)
-        are = "is" if len(front) == 1 else "are"
-        yield f"{counted(len(front), 'trial')} {are} on the front of {names}."
+        names = " and ".join(column_in_words(name) for name in data.objectives)
+        number, one = len(front), "trial"
+        if data.is_grid:  # all trials of a target are on it, or none
+            on_front = data.trials["number"].isin(list(front))
+            number, one = data.trials.loc[on_front, "target_px"].nunique(), "target"
+        yield (
+            f"{counted(number, one)} {'is' if number == 1 else 'are'} on the front of {names}: no "
+            "other is at least as good in all and better in one."
+        )
 
 
 def _selection(data: SweepData) -> str:
@@ -115,12 +138,19 @@ def _selection(data: SweepData) -> str:
 
 
 def _account(data: SweepData) -> str:
+    """How many trials came to what end; an answered one is complete and was not trained."""
     states = data.trials["state"].value_counts()
-    complete, pruned, failed = (int(states.get(n, 0)) for n in ("complete", "pruned", "failed"))
-    answered = int(data.trials["answered_from"].notna().sum())
-    parts = [f"{counted(complete, 'trial')} ran to the end"]
+    complete, pruned, failed, interrupted = (
+        int(states.get(state, 0)) for state in ("complete", "pruned", "failed", "interrupted")
+    )
+    of_complete = data.trials["state"] == "complete"
+    answered = int(data.trials.loc[of_complete, "answered_from"].notna().sum())
+    parts = [f"{counted(complete, 'trial')} {'is' if complete == 1 else 'are'} complete"]
     if answered:
-        parts[0] += f" ({answered} answered from another with the same plan and seed)"
+        parts[0] += f" ({answered} of them answered from another with the same plan and seed)"
     parts.append(f"{pruned or 'none'} {'was' if pruned == 1 else 'were'} pruned")
     parts.append(f"{failed or 'none'} failed")
-    return f"{parts[0]}, {parts[1]}, {parts[2]}."
+    if interrupted:
+        parts.append(f"{interrupted} {'was' if interrupted == 1 else 'were'} interrupted")
+    told = f"{', '.join(parts)}."
+    return f"{told} {_UNCHARGED}" if failed or interrupted else told

@@ -28,7 +28,8 @@ from dilsearch.space.sections import (
 from dilsearch.space.sites_section import SitesSection
 from dilsearch.space.sweep_section import SweepSection
 
-_NOT_OF_RUNS = ("name", "title", "profile", "sweep")
+NOT_OF_RUNS = ("name", "title", "profile", "sweep")
+"""Sections that a run does not go by: what it is called, and what is said of a sweep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ class SearchSpace(Section):
     @property
     def hash(self) -> str:
         """SHA-256 of what a run goes by; names, and what is said of a sweep, do not count."""
-        values = {key: value for key, value in self._document().items() if key not in _NOT_OF_RUNS}
+        values = {key: value for key, value in self._document().items() if key not in NOT_OF_RUNS}
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from compared_folders import grid_trials, made_quickly, tpe_trials, write_run, write_sweep
+from matplotlib.figure import Figure
 
 from dilsearch.cli import main
 from dilsearch.cli.compare import CompareOptions, run_comparison
@@ -34,8 +35,9 @@ def compare(runs: list[str], **asked: Any) -> None:
 
 
 def test_tables_figures_and_sentences_are_written(
-    given: list[str], capsys: pytest.CaptureFixture[str]
+    given: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("dilsearch.report.figures.as_png", lambda _: b"")  # the SVG is in earnest
     with pytest.raises(SystemExit) as caught:
         main(["compare", *given, "--threshold", "0.9", "--out", "out"])
     assert caught.value.code == 0
@@ -52,6 +54,31 @@ def test_tables_figures_and_sentences_are_written(
     assert "found minus control is +0.350" in printed
     assert "0.700 ± 0.141" in printed
     assert printed.endswith("tables and figures: out\n")
+
+
+def test_the_figures_are_of_trained_plans_and_know_every_kind(
+    given: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, tuple[pd.DataFrame, dict[str, Any]]] = {}
+
+    def keep(name: str) -> Any:
+        def draw(frame: pd.DataFrame, **asked: Any) -> Figure:
+            drawn[str(asked.get("unit", name))] = (frame, asked)
+            return Figure(figsize=(0.1, 0.1))
+
+        return draw
+
+    for name in ("field_figure", "cost_figure"):
+        monkeypatch.setattr(f"dilsearch.report.sweep_figures.{name}", keep(name))
+    compare(given)
+    points, asked = drawn["field_figure"]
+    assert (asked["needed_px"], asked["rate_one_px"]) == (63, 23)
+    assert list(points.loc[points["kind"] == "tpe", "number"]) == [1, 2, 5]  # 3 is as 2
+    for unit in ("samples", "seconds"):
+        curves = drawn[unit][0]
+        assert dict(zip(curves["method"], curves["kind"], strict=True)) == {
+            "found": "search", "grid": "grid", "tpe": "tpe", "control": "control",
+        }  # fmt: skip
 
 
 def test_the_tables_are_the_same_however_the_result_is_shown(
@@ -97,7 +124,7 @@ def test_a_run_is_not_written_into(given: list[str]) -> None:
 def test_neither_torch_nor_optuna_is_imported(given: list[str]) -> None:
     script = (
         "import sys\n"
-        "import dilsearch.cli.compare, dilsearch.report.figures, dilsearch.report.sweep_figures\n"
+        "import dilsearch.cli.compare, dilsearch.report.figures, dilsearch.report.sweep_page\n"
         "from dilsearch.comparison.methods import read_methods\n"
         f"read_methods({given!r})\n"
         "print([name for name in ('torch', 'optuna') if name in sys.modules])\n"

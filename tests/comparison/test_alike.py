@@ -140,6 +140,39 @@ def test_the_seeds_of_a_method_share_its_settings(
     check(run, f"other={other}")
 
 
+@pytest.mark.parametrize(
+    ("described", "said"),
+    [
+        ({"pruner": "hyperband"}, "sweep.pruner is hyperband, not median"),
+        ({"looks": 4}, "sweep.looks is 4, not absent"),
+        ({"first": {"exp48": "a (1)"}}, "sweep.first.exp48 is a (1), not absent"),
+        ({"enforce": False}, "sweep.enforce is False, not absent"),
+        ({"sites": {"a": "2 rates"}}, "sweep.sites.a is 2 rates, not absent"),
+    ],
+)
+def test_the_seeds_of_a_sweep_share_what_describes_it(
+    tmp_path: Path,
+    write_sweep: WriteRun,
+    tpe_trials: list[dict[str, Any]],
+    described: dict[str, Any],
+    said: str,
+) -> None:
+    one = write_sweep(tmp_path / "a", tpe_trials, protocol="tpe")
+    other = [{**trial, "seed": 1} for trial in tpe_trials]
+    same = write_sweep(tmp_path / "b", other, protocol="tpe", seed=1)
+    two = write_sweep(tmp_path / "c", other, protocol="tpe", seed=1, description=described)
+    check(one, same)  # their seeds differ, and may
+    assert fault(one, two).endswith(f"settings differ: {said}. Name them apart, LABEL=FOLDER.")
+
+
+def test_the_grids_of_a_method_have_the_same_targets(tmp_path: Path, write_sweep: WriteRun) -> None:
+    trial = {"target_px": 40, "mean_iou": 0.5}
+    one = write_sweep(tmp_path / "g1", [{**trial, "seed": 0}])
+    check(one, write_sweep(tmp_path / "g2", [{**trial, "seed": 1}]))
+    other = write_sweep(tmp_path / "g3", [{**trial, "seed": 1, "target_px": 80}])
+    assert "sweep.targets_px is [80], not [40]" in fault(one, other)
+
+
 def test_the_seeds_of_a_sweep_share_its_budget(
     tmp_path: Path, write_sweep: WriteRun, tpe_trials: list[dict[str, Any]]
 ) -> None:

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from dilsearch.comparison.markdown import (
@@ -10,8 +11,9 @@ from dilsearch.comparison.markdown import (
     reached_in_words,
     to_markdown,
 )
-from dilsearch.comparison.methods import read_methods
-from dilsearch.comparison.tables import Comparison
+from dilsearch.comparison.methods import Methods, read_methods
+from dilsearch.comparison.noise import difference
+from dilsearch.comparison.tables import Comparison, Pair
 
 WriteRun = Callable[..., Path]
 Trials = list[dict[str, Any]]
@@ -62,10 +64,12 @@ def compare(tmp_path: Path, write_run: WriteRun) -> Callable[..., Comparison]:
         ),
     ],
 )
-def test_who_is_better_and_how_surely(
-    compare: Callable[..., Comparison], scores: list[float], said: str
-) -> None:
-    assert differences_in_words(compare(scores)) == [said]
+def test_who_is_better_and_how_surely(scores: list[float], said: str) -> None:
+    nothing = pd.DataFrame()
+    methods = Methods(nothing, score="mean_iou", needed_px=63, sources=(), remarks=())
+    found = difference(dict(enumerate(scores)), dict.fromkeys(range(len(scores)), 0.5))
+    pairs = (Pair("search", "control", found),)
+    assert differences_in_words(Comparison(methods, None, nothing, nothing, pairs)) == [said]
 
 
 def test_unpaired_seeds_say_so(
@@ -100,7 +104,7 @@ def test_what_it_cost_to_reach_a_score(
     assert reached_in_words(compare([0.7, 0.9, 0.95], grid, tpe, threshold=0.7)) == [
         "search: 160 samples, 6.0 s, the median of the 3 of 3 seeds that reached it.",
         "grid: 90 samples (60 to 120), 7.5 s, the median of the 2 of 2 seeds that reached it.",
-        "tpe: 150 samples, 150 s; its seed reached it.",
+        "tpe: 140 samples, 140 s; its seed reached it.",
         "control: none of its 3 seeds did, for 60 samples, 2.0 s.",
     ]
 
@@ -114,7 +118,7 @@ def test_one_seed_of_several_and_the_only_one(
     tpe = write_sweep(tmp_path / "tpe", tpe_trials, protocol="tpe")
     assert reached_in_words(compare([0.7, 0.97], tpe, threshold=0.96))[:2] == [
         "search: 160 samples, 6.0 s; 1 of 2 seeds reached it.",
-        "tpe: its seed never did, for 150 samples, 150 s.",
+        "tpe: its seed never did, for 140 samples, 140 s.",
     ]
 
 
@@ -165,15 +169,31 @@ def test_the_whole_page(
     assert text.count("chosen on the validation images that also score it") == 1
     assert text.count("A grid with several seeds has two rows") == 1
     assert "- grid has no score for seed 9: none of its trials ran to the end.\n" in text
-    assert "- What 1 trial cost before failing is not known, and is not charged.\n" in text
+    assert "for those of every trial that was trained to its end or pruned. What a killed" in text
+    assert text.count("not charged") == 1
+    assert "A trial with the plan and seed of another was answered from that one" in text
     assert "- control has fixed rates, decided beforehand: rate 1.\n" in text
     assert f"- {begun} is left out: no searched" in text
     assert f"- search: `{tmp_path / 'run0'}`, made by `dilsearch run toy --seed 0`\n" in text
+    # A folder may have grown since it was begun, so that its command does not tell what it holds.
+    assert (
+        f", begun by `dilsearch sweep toy --out {grid}`; when read, 5 trials with seeds 0, 1, 9\n"
+        in text
+    )
+    assert "; when read, 7 trials with seed 0\n" in text
 
 
 def test_without_sweeps_nothing_is_said_of_them(compare: Callable[..., Comparison]) -> None:
     text = to_markdown(compare([0.7]))
-    for words in ("best of n trials", "two rows", "equal cost", "first reached", "twenty"):
+    for words in (
+        "not charged",
+        "answered",
+        "best of n trials",
+        "two rows",
+        "equal cost",
+        "first reached",
+        "twenty",
+    ):
         assert words not in text
 
 

@@ -1,3 +1,4 @@
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +52,24 @@ def test_a_sweep_is_all_its_trials(
     assert list(plans["samples"].fillna(-1)) == [10, 20, 60, 0, -1, 60]
     assert math.isnan(plans["score"][0])
     assert plans["score"][1] == 0.99
+    assert list(plans["answered_from"].fillna(-1)) == [-1, -1, -1, 2, -1, -1]
     assert set(plans["method"]) == {"tpe"}
+
+
+def test_an_interrupted_trial_is_no_row(tmp_path: Path, write_sweep: WriteRun) -> None:
+    trials = [{"seed": 0, "mean_iou": 0.5, "samples": 60}, {"seed": 0, "state": "interrupted"}]
+    plans = read_methods([str(write_sweep(tmp_path / "t", trials, protocol="tpe"))]).plans
+    assert list(plans["number"]) == [0]
+
+
+@pytest.mark.parametrize(
+    ("rate", "field_px"), [("1", 23), ("[1, [1, 1]]", 23), ("2", None), ("[1, [1, 2]]", None)]
+)
+def test_a_control_of_rate_one_says_what_its_field_is(
+    tmp_path: Path, write_run: WriteRun, rate: str, field_px: int | None
+) -> None:
+    run = write_run(tmp_path / "run", overrides=(f"control.rate={rate}",))
+    assert read_methods([str(run)]).rate_one_px == field_px
 
 
 def test_labels_name_methods(
@@ -143,6 +161,42 @@ def test_a_sweep_without_a_finished_trial_has_no_score(
     sweep = write_sweep(tmp_path / "s", [{"seed": 0, "state": "failed"}])
     with pytest.raises(ComparisonError, match=r"^no trial of the sweeps has finished, so there is"):
         read_methods([str(sweep)])
+
+
+def without(document: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """A document without one entry, however deep."""
+    first, *rest = keys
+    if not rest:
+        return {key: value for key, value in document.items() if key != first}
+    return {**document, first: without(document[first], *rest)}
+
+
+@pytest.mark.parametrize(
+    "keys", [("plan",), ("plan", "field_px"), ("retrain", "val"), ("control",), ("control", "val")]
+)
+def test_a_summary_that_lacks_something_is_named(
+    tmp_path: Path, write_run: WriteRun, keys: tuple[str, ...]
+) -> None:
+    path = write_run(tmp_path / "a") / "summary.json"
+    path.write_text(json.dumps(without(json.loads(path.read_text()), *keys)))
+    with pytest.raises(RunError) as caught:
+        read_methods([str(tmp_path / "a")])
+    assert str(caught.value) == (
+        f"{path} has no '{'.'.join(keys)}'. Restore the file, or make the folder anew."
+    )
+
+
+def test_tables_that_lack_something_are_named(
+    tmp_path: Path, write_run: WriteRun, write_sweep: WriteRun, grid_trials: list[dict[str, Any]]
+) -> None:
+    run, sweep = write_run(tmp_path / "a"), write_sweep(tmp_path / "g", grid_trials)
+    trials = pd.read_csv(sweep / "trials.csv")
+    trials.drop(columns="state").to_csv(sweep / "trials.csv", index=False)
+    with pytest.raises(RunError, match=r"trials\.csv has no column 'state'\. Restore the file"):
+        read_methods([str(sweep)])
+    (run / "retrain.csv").write_text("step,samples\n")
+    with pytest.raises(RunError, match=r"retrain\.csv has no row\. Restore the file"):
+        read_methods([str(run)])
 
 
 def test_a_missing_file_is_named(tmp_path: Path, write_run: WriteRun) -> None:

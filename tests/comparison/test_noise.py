@@ -43,20 +43,20 @@ def by_seed(values: Sequence[float], start: int = 0) -> dict[int, float]:
     return dict(enumerate(values, start=start))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(shares, min_size=1, max_size=7))
 def test_signs_agree_with_all_worlds_by_hand(differences: list[float]) -> None:
     assert sign_flip_p(differences) == by_hand_paired(differences)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(few.filter(lambda values: len(values) <= 3), few.filter(lambda values: len(values) <= 3))
 def test_labels_agree_with_all_orders_by_hand(first: list[float], second: list[float]) -> None:
     expected = by_hand_unpaired(first, second)
     assert label_permutation_p(first, second) == pytest.approx(expected, abs=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(shares, min_size=1, max_size=9))
 def test_exchanging_the_methods_turns_the_verdict_round(values: list[float]) -> None:
     zeros = by_seed([0.0] * len(values))
@@ -99,7 +99,7 @@ def test_of_methods_that_do_not_differ_one_in_twenty_looks_as_if(seeds: int) -> 
     generator = np.random.default_rng(1)
     found = [
         difference(by_seed(list(one)), by_seed(list(two))).verdict
-        for one, two in generator.normal(0.8, 0.05, size=(1000, 2, seeds))
+        for one, two in generator.normal(0.8, 0.05, size=(600, 2, seeds))
     ]
     share = 1 - found.count("within noise") / len(found)
     assert 0.015 <= share <= 0.07  # p has steps of 1 / 32 with six pairs, so less than 0.05
@@ -138,7 +138,7 @@ def test_fewer_than_six_pairs_cannot_tell(pairs: int) -> None:
     assert (found.smallest_p > LEVEL) == (pairs < FEWEST_PAIRS)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(few, few)
 def test_no_p_is_below_the_smallest(first: list[float], second: list[float]) -> None:
     found = difference(by_seed(first), by_seed(second, start=100))

@@ -55,7 +55,8 @@ def test_the_best_of_a_sweep_was_trained_to_its_end(
     sweep = write_sweep(tmp_path / "t", tpe_trials, protocol="tpe")
     (best,) = outcomes(read_methods([str(sweep)]).plans).to_dict("records")
     assert (best["score"], best["number"], best["field_px"]) == (0.95, 5, 70)
-    assert (best["trials"], best["pruned"], best["failed"], best["samples"]) == (6, 1, 2, 150)
+    assert (best["trials"], best["pruned"], best["failed"], best["samples"]) == (6, 1, 2, 140)
+    assert best["answered"] == 1
 
 
 def test_a_seed_without_a_finished_trial_has_no_row(grid: pd.DataFrame) -> None:

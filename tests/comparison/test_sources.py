@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,26 @@ def test_what_is_not_finished_is_left_out(
     assert str(caught.value) == (
         f"nothing can be compared yet, 2 faults:\n  - {of_begun}\n  - {of_sweep}"
     )
+
+
+@pytest.mark.parametrize(
+    ("sweep", "said"),
+    [
+        ({}, "has no 'sweep.protocol'. Restore"),
+        (
+            {"protocol": "random"},
+            "names a protocol 'random', and this dilsearch knows grid and tpe.",
+        ),
+    ],
+)
+def test_a_sweep_says_what_it_is(
+    tmp_path: Path, write_sweep: WriteRun, sweep: dict[str, str], said: str
+) -> None:
+    path = write_sweep(tmp_path / "s", [{"seed": 0, "mean_iou": 0.5}])
+    (path / "summary.json").write_text(json.dumps({"sweep": sweep}))
+    with pytest.raises(RunError) as caught:
+        find_sources([str(path)])
+    assert f"summary.json {said}" in str(caught.value)
 
 
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:

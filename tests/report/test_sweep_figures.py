@@ -9,7 +9,7 @@ from figure_parts import legend
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dilsearch.report.figures import as_png, as_svg
+from dilsearch.report.figures import as_svg
 from dilsearch.report.style import ORANGE
 from dilsearch.report.sweep_figures import (
     cost_figure,
@@ -17,6 +17,7 @@ from dilsearch.report.sweep_figures import (
     looks_figure,
     pareto_figure,
 )
+from dilsearch.report.sweep_marks import marks_of
 
 GRID = {47: (0.3, 0.5), 143: (0.6, 0.9), 239: (0.9, 0.95)}
 COLUMNS = ["method", "seed", "target_px", "field_px", "score", "pruned"]
@@ -92,16 +93,15 @@ def test_field_figure_draws_trials_as_dots_plans_as_stars_and_pruned_ones_hollow
     assert upper > 243
 
 
-@pytest.mark.parametrize(("needed_px", "rate_one_px"), [(191, 47), (60, 50), (47, 47), (243, None)])
-def test_no_words_overlap_in_the_field_figure(needed_px: int, rate_one_px: int | None) -> None:
+def test_no_words_overlap_in_the_field_figure() -> None:
     named = {"control": "a $method$ whose name is longer than a legend has room for"}
     points = _points()
     more = points.assign(method=points["method"].replace(named))
     figure = field_figure(
         pd.concat([points, more]),
         score_name="mean_iou",
-        needed_px=needed_px,
-        rate_one_px=rate_one_px,
+        needed_px=60,
+        rate_one_px=50,
     )
     assert not _texts_overlap(figure)
     box = figure.legends[0].get_window_extent()
@@ -155,7 +155,11 @@ def test_cost_axis_is_logarithmic_where_costs_are_far_apart_and_speaks_in_hours(
     assert hours.axes[0].get_xlabel() == "cost (hours)"
     [[jump]] = _drawn(hours, "*")
     assert jump[0] == pytest.approx(2.2)
-    assert as_png(cost_figure(far[:0], score_name="x", threshold=0.9, unit="seconds"))
+    empty = cost_figure(far[:0], score_name="x", threshold=0.9, unit="seconds")
+    assert [text.get_text() for text in empty.axes[0].texts] == [
+        "no trial has been scored yet",
+        "0.9",
+    ]
 
 
 def test_pareto_figure_joins_and_numbers_the_front_alone() -> None:
@@ -174,7 +178,11 @@ def test_pareto_figure_joins_and_numbers_the_front_alone() -> None:
         for number, score, time in zip(
             done["number"], done["mean_iou"], done["latency_ms"], strict=True
         )
-        if not ((done["mean_iou"] > score) & (done["latency_ms"] < time)).any()
+        if not (
+            (done["mean_iou"] >= score)
+            & (done["latency_ms"] <= time)
+            & ((done["mean_iou"] > score) | (done["latency_ms"] < time))
+        ).any()
     ]
     figure = pareto_figure(trials, front, ["mean_iou", "latency_ms"])
     rest, joined, marked = figure.axes[0].lines
@@ -188,6 +196,7 @@ def test_pareto_figure_joins_and_numbers_the_front_alone() -> None:
     assert set(numbers) <= set(front)
     assert len(numbers) > len(front) / 2
     assert not _texts_overlap(figure)
+    assert legend(figure) == ["front, by trial number", "not on the front"]
     three = pareto_figure(trials.assign(far=0.5), front, ["mean_iou", "latency_ms", "far"])
     assert len(three.axes[0].lines) == 2  # no line joins a front of three
 
@@ -209,13 +218,31 @@ def test_looks_end_hollow_where_a_trial_was_pruned_and_the_best_stands_out() -> 
     assert [end.get_marker() for end in ends] == ["o", "o", "*"]
     assert ends[2].get_color() == ORANGE
     assert legend(figure) == ["best: trial 2", "complete (1)", "pruned (1)"]
-    assert as_png(looks_figure(looks[:0], best=None))
+    empty = looks_figure(looks[:0], best=None)
+    assert [text.get_text() for text in empty.axes[0].texts] == ["no trial has been looked at yet"]
 
 
 def test_equal_frames_give_equal_files() -> None:
+    few = _points()[:2]
     one, other = (
-        as_svg(field_figure(_points(), score_name="mean_iou", needed_px=191)) for _ in range(2)
+        as_svg(field_figure(points, score_name="mean_iou", needed_px=None))
+        for points in (few, few.copy())
     )
     assert one == other
-    moved = _points().assign(score=lambda frame: frame["score"] / 2)
-    assert as_svg(field_figure(moved, score_name="mean_iou", needed_px=191)) != one
+
+
+def test_marks_go_by_kind_whatever_a_method_is_called() -> None:
+    kinds = {"mine": "search", "by hand": "control", "a grid": "grid", "later": "search", "x": "y"}
+    marks = marks_of(pd.DataFrame({"method": list(kinds), "kind": list(kinds.values())}))
+    assert list(marks) == ["a grid", "mine", "later", "by hand", "x"]
+    named = marks_of(pd.DataFrame({"method": ["grid", "search", "control"]}))  # without kinds
+    assert [marks[name] for name in ("a grid", "mine", "by hand")] == list(named.values())
+    assert marks["later"].shape == marks["mine"].shape == "*"
+    assert len({mark.color for mark in marks.values()}) == len(marks)
+    renamed = _curves().replace({"method": {"search": "mine"}})
+    curves = renamed.assign(kind=_curves()["method"])
+    figure = cost_figure(curves, score_name="mean_iou", threshold=None, unit="samples")
+    assert len(_drawn(figure, "*")) == 1
+    points = _points().assign(kind=_points()["method"], method="one, then another")
+    mine = points[points["kind"] == "search"]
+    assert _drawn(field_figure(mine, score_name="mean_iou", needed_px=None), "*")
