@@ -4,6 +4,7 @@ import optuna
 
 from dilsearch.baselines.constraints import set_constraints
 from dilsearch.baselines.shares import rates_from_shares, share_names
+from dilsearch.baselines.table import record_plan
 from dilsearch.errors import SweepError
 from dilsearch.geometry import FieldGraph, Limits
 from dilsearch.plan import DilationPlan
@@ -20,7 +21,8 @@ def suggest_plan(
     """Ask an Optuna trial for an integer plan, which keeps limits, order and bound whatever it is.
 
     The trial's parameters are the shares of ``share_names``, floats from 0 to 1; how far the plan
-    stays within order and bound is recorded as its constraints. In an objective of one's own::
+    stays within order and bound is recorded as its constraints, and the plan itself as the user
+    attributes ``rates``, in words, and ``plan``, as JSON. In an objective of one's own::
 
         plan = dilsearch.suggest_plan(
             trial,
@@ -49,4 +51,5 @@ def suggest_plan(
     shares = {name: trial.suggest_float(name, 0.0, 1.0) for name in share_names(form)}
     plan = rates_from_shares(shares, form, graph, limits=limits, enforce=enforce)
     set_constraints(trial, plan, graph, enforce=enforce)
+    record_plan(trial, plan)
     return plan

@@ -79,18 +79,28 @@ def record_sweep(
             study.set_metric_names(list(objectives.columns))
 
 
+def record_plan(trial: optuna.Trial, plan: DilationPlan) -> None:
+    """Write down a trial's plan, for people and as JSON."""
+    _record(
+        trial,
+        {
+            "rates": rates_in_words(plan),
+            "plan_hash": plan.hash,
+            PLAN_ATTRIBUTE: json.dumps(json.loads(plan.to_json())),
+        },
+    )
+
+
 def record_request(trial: optuna.Trial, request: TrialRequest) -> None:
     """Write down what a trial is to train, before it does."""
     suggestion = request.suggestion
+    record_plan(trial, suggestion.plan)
     _record(
         trial,
         {
             "slot": request.slot,
             "seed": suggestion.seed,
             "target_px": suggestion.target_px,
-            "rates": rates_in_words(suggestion.plan),
-            "plan_hash": suggestion.plan.hash,
-            PLAN_ATTRIBUTE: json.dumps(json.loads(suggestion.plan.to_json())),
             "reason": "; ".join(suggestion.remarks) or None,
             "host": platform.node() or None,
         },

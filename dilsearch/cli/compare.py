@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dilsearch.comparison.costs import UNITS, costs_table, curves
-from dilsearch.comparison.markdown import differences_in_words, to_markdown
+from dilsearch.comparison.markdown import differences_in_words, equal_cost_in_words, to_markdown
 from dilsearch.comparison.methods import DEFAULT_SCORE, Methods, read_methods
 from dilsearch.comparison.tables import Comparison, differences_table, short_table
 from dilsearch.errors import ComparisonError
@@ -132,9 +132,10 @@ def _show(comparison: Comparison, folder: Path) -> None:
     for row in frame.itertuples(index=False):
         table.add_row(*(Text(str(cell)) for cell in row))
     console.print(table)
-    for sentence in differences_in_words(comparison):
+    for sentence in (*differences_in_words(comparison), *equal_cost_in_words(comparison)):
         console.print(sentence, markup=False)
-    console.print(f"tables and figures: {folder}", markup=False, soft_wrap=True)
+    page = folder / "comparison.md"
+    console.print(f"tables, figures and how it was counted: {page}", markup=False, soft_wrap=True)
 
 
 def _records(frame: pd.DataFrame) -> Any:

@@ -71,6 +71,8 @@ def _best_table(complete: pd.DataFrame, objectives: Objectives) -> Table:
     """The best few trials by the first objective."""
     table = _table(("trial", "field px"), objectives, ("samples",))
     best = complete.sort_values([objectives.primary, "number"], ascending=[False, True])
+    if len(best) > _BEST_SHOWN:
+        table.title = f"best {_BEST_SHOWN} of {len(best)} complete trials; all are in {TRIALS_FILE}"
     for row in best.head(_BEST_SHOWN).to_dict("records"):
         figures = [f"{row[column]:.3f}" for column in objectives.columns]
         cells = (str(row["number"]), str(row["field_px"]), in_short(row["rates"]), *figures)

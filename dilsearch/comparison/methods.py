@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import pandas as pd
 
-from dilsearch.baselines.record import TRIAL_TYPES, TRIALS_FILE, rates_in_words
+from dilsearch.baselines.objectives import column_of
+from dilsearch.baselines.record import TRIAL_TYPES, TRIALS_FILE, column_in_words, rates_in_words
 from dilsearch.comparison.alike import require_alike
 from dilsearch.comparison.sources import CONTROL, Source, find_sources
 from dilsearch.errors import ComparisonError
@@ -41,6 +42,7 @@ PLAN_TYPES: Final[Mapping[str, str]] = {
 Row = dict[str, Any]
 
 _WHOLE: Final = ("target_px", "field_px", "samples", "answered_from")
+_PROPOSED: Final = "tpe"
 _RATE_ONE: Final = "rate 1"
 
 
@@ -103,8 +105,23 @@ def read_methods(given: Sequence[str], score: str = DEFAULT_SCORE) -> Methods:
         score=score,
         needed_px=found.finished[0].space.needed_px,
         sources=found.finished,
-        remarks=(*found.left_out, *remarks),
+        remarks=(*found.left_out, *remarks, *_steered_otherwise(found.finished, score)),
     )
+
+
+def _steered_otherwise(sources: Sequence[Source], score: str) -> Iterator[str]:
+    """Name the sweeps whose proposals followed another score than they are compared by."""
+    steered = {
+        source.method: str(column_of(source.swept("objectives")[0]))
+        for source in sources
+        if source.kind == _PROPOSED
+    }
+    for method, column in steered.items():
+        if column != score:
+            yield (
+                f"the trials of {method} were proposed and pruned by their "
+                f"{column_in_words(column)}, which is not the score compared here"
+            )
 
 
 def _rows(source: Source) -> Iterator[Row]:

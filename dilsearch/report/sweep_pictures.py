@@ -62,7 +62,7 @@ def draw_sweep_figures(data: SweepData) -> dict[str, Figure]:
     drawn["cost"] = cost_figure(curve, score_name=data.score, threshold=None, unit="samples")
     if len(data.objectives) > 1 and set(data.objectives) <= set(known.columns):
         drawn["pareto"] = _draw_pareto(data, known)
-    if len(data.looks):
+    if data.looks["number"].duplicated().any():  # more than the final score of each trial
         drawn["looks"] = looks_figure(data.looks, best=data.result("best", "trial"))
     return drawn
 

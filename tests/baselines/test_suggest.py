@@ -58,6 +58,8 @@ def test_a_study_over_the_plans_of_a_relaxed_model(relaxed: nn.Module) -> None:
         assert graph.propagate(plan).bound_ok
         assert trial.params.keys() == {"1[0]", "1[1]", "2[0]"}
         assert trial.constraints.keys() == {"order", "bound"}
+        assert dilsearch.DilationPlan.from_json(trial.user_attrs["plan"]) == plan
+        assert trial.user_attrs["rates"].startswith("1 (")
         assert max(trial.constraints.values()) <= 0
     assert study.best_value <= 8
     best = plans[study.best_trial.number]

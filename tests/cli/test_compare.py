@@ -53,7 +53,7 @@ def test_tables_figures_and_sentences_are_written(
     printed = capsys.readouterr().out
     assert "found minus control is +0.350" in printed
     assert "0.700 ± 0.141" in printed
-    assert printed.endswith("tables and figures: out\n")
+    assert printed.endswith("tables, figures and how it was counted: out/comparison.md\n")
 
 
 def test_the_figures_are_of_trained_plans_and_know_every_kind(
@@ -95,7 +95,7 @@ def test_the_tables_are_the_same_however_the_result_is_shown(
     assert document["methods"][3]["score_std"] is None  # one seed
     assert document["differences"][0]["verdict"] == "too few seeds"
     assert len(document["seeds"]) == 9
-    assert document["remarks"] == [printed.err.strip()]
+    assert document["remarks"] == printed.err.strip().splitlines()
     assert printed.err.startswith("runs/begun is left out: ")
     compare(given, score="far_accuracy", quiet=True, out=Path("quiet"))
     printed = capsys.readouterr()

@@ -90,6 +90,19 @@ def test_a_control_beside_two_searches_is_one_baseline(tmp_path: Path, write_run
     assert methods.remarks == (f"the control of {two} is that of {one} and counts once",)
 
 
+def test_a_sweep_that_followed_another_score_is_named(
+    tmp_path: Path, write_sweep: WriteRun, tpe_trials: list[dict[str, Any]]
+) -> None:
+    trials = [{**trial, "far_accuracy": 0.5} for trial in tpe_trials]
+    sweep = write_sweep(tmp_path / "t", trials, protocol="tpe")
+    assert read_methods([str(sweep)]).remarks == ()
+    (remark,) = read_methods([str(sweep)], "far_accuracy").remarks
+    assert remark == (
+        "the trials of tpe were proposed and pruned by their mean IoU, which is not the score "
+        "compared here"
+    )
+
+
 def test_controls_that_clash_are_named_by_their_searches(
     tmp_path: Path, write_run: WriteRun
 ) -> None:
