@@ -13,6 +13,7 @@ from dilsearch.comparison.sources import CONTROL, SEARCH, SWEEPS, Source
 from dilsearch.comparison.tables import (
     Comparison,
     Pair,
+    decimals,
     grouped,
     seconds_in_words,
     shown_table,
@@ -128,16 +129,20 @@ def _at_cost(
     spent = f"For the {grouped(cost)} samples that {search} takes, {sweep['name']}"
     if not len(best):
         return f"{spent} has not trained one plan to its end with any seed."
-    std = f" ± {best.std(ddof=1):.3f}" if len(best) > 1 else ""
+    spread = float(best.std(ddof=1)) if len(best) > 1 else math.nan
+    digits = decimals(spread)
+    std = "" if math.isnan(spread) else f" ± {spread:.{digits}f}"
     return (
-        f"{spent} has come to {best.mean():.3f}{std} ({len(best)} of {sweep['seeds']} seeds had "
-        "trained a plan by then)."
+        f"{spent} has come to {best.mean():.{digits}f}{std} ({len(best)} of {sweep['seeds']} seeds "
+        "had trained a plan by then)."
     )
 
 
 def _in_words(pair: Pair, score: str) -> str:
     found = pair.difference
-    error = "" if math.isnan(found.error) else f" ± {found.error:.3f}"
+    digits = decimals(found.error)
+    by = f"{found.mean:+.{digits}f}"
+    error = "" if math.isnan(found.error) else f" ± {found.error:.{digits}f}"
     one, two = found.seeds
     if found.paired:
         from_seeds = f"{one} pair{'s' if one > 1 else ''} of equal seeds"
@@ -147,16 +152,16 @@ def _in_words(pair: Pair, score: str) -> str:
         case "better" | "worse":
             return (
                 f"{pair.first} is {found.verdict} than {pair.second} by "
-                f"{abs(found.mean):.3f}{error} {score} ({from_seeds}, p = {_p(found.p)})."
+                f"{abs(found.mean):.{digits}f}{error} {score} ({from_seeds}, p = {_p(found.p)})."
             )
         case "within noise":
             return (
-                f"{pair.first} minus {pair.second} is {found.mean:+.3f}{error} {score}, which is "
+                f"{pair.first} minus {pair.second} is {by}{error} {score}, which is "
                 f"within noise ({from_seeds}, p = {_p(found.p)}).{_room(found)}"
             )
         case "too few seeds":
             return (
-                f"{pair.first} minus {pair.second} is {found.mean:+.3f}{error} {score}, and so few "
+                f"{pair.first} minus {pair.second} is {by}{error} {score}, and so few "
                 f"seeds cannot tell whether that is chance ({from_seeds}: p is "
                 f"{_p(found.smallest_p)} at the least; {FEWEST_PAIRS} pairs could tell)."
             )
@@ -167,7 +172,7 @@ def _room(found: Difference) -> str:
         return ""
     return (
         " That does not make them equal: mean and standard error leave room for a difference of "
-        f"{found.largest:.3f}."
+        f"{found.largest:.{decimals(found.error)}f}."
     )
 
 

@@ -126,6 +126,13 @@ def differences_table(pairs: tuple[Pair, ...]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(DIFFERENCE_TYPES)).astype(dict(DIFFERENCE_TYPES))
 
 
+def decimals(spread: float) -> int:
+    """Decimals at which a spread is more than zeros: three, or as many as its first digit takes."""
+    if math.isnan(spread) or spread <= 0:
+        return 3
+    return min(max(3, -math.floor(math.log10(spread))), 6)
+
+
 def shown_table(comparison: Comparison) -> pd.DataFrame:
     """The summary as texts for people."""
     rows, score = comparison.summary, comparison.score_in_words
@@ -133,7 +140,7 @@ def shown_table(comparison: Comparison) -> pd.DataFrame:
         "method": list(rows["name"]),
         "seeds": [str(count) for count in rows["seeds"]],
         score: [
-            f"{mean:.3f}" + ("" if math.isnan(std) else f" ± {std:.3f}")
+            f"{mean:.{decimals(std)}f}" + ("" if math.isnan(std) else f" ± {std:.{decimals(std)}f}")
             for mean, std in zip(rows["score_mean"], rows["score_std"], strict=True)
         ],
         "field, px": [_spread(row, "field", ".0f") for row in rows.to_dict("records")],

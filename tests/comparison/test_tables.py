@@ -13,6 +13,7 @@ from dilsearch.comparison.outcomes import outcomes
 from dilsearch.comparison.tables import (
     DIFFERENCE_TYPES,
     Comparison,
+    decimals,
     differences_table,
     pairs,
     short_table,
@@ -134,3 +135,12 @@ def test_no_method_needs_another(tmp_path: Path, write_sweep: WriteRun, tpe_tria
     assert alone.pairs == ()
     assert differences_table(alone.pairs).empty
     assert isinstance(alone.summary, pd.DataFrame)
+
+
+@pytest.mark.parametrize(
+    ("spread", "digits"),
+    [(0.2, 3), (0.001, 3), (0.0009, 4), (0.00012, 4), (0.00001, 5), (0.0, 3), (math.nan, 3)],
+)
+def test_a_spread_is_never_written_as_zeros(spread: float, digits: int) -> None:
+    assert decimals(spread) == digits
+    assert not spread > 0 or float(f"{spread:.{digits}f}") > 0
